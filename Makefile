@@ -1,0 +1,135 @@
+# Everything a developer runs. `make` alone lists it.
+# The checks themselves are defined in one place, hack/verify/checks.py; the targets here only name them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+NAME ?= dev
+LEVEL ?= node
+CLUSTER ?= local
+export CLUSTER
+
+BIN := .venv/bin
+# The stamp's name carries the lock and the project file: when neither changed, a second `make setup` has nothing to do.
+STAMP := .venv/.stamp-$(shell cat requirements/dev.txt pyproject.toml | cksum | cut -d' ' -f1)
+# A kubelet needs root; without it, all but the e2e tests still work.
+SETUP_LEVEL := $(shell [ "$$(id -u)" = 0 ] && echo node || echo control-plane)
+
+##@ Start here
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## "; print "usage: make TARGET [NAME=$(NAME)] [LEVEL=$(LEVEL)] [CLUSTER=$(CLUSTER)]" } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z][a-z0-9-]*:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: venv ## Install everything: the environment in .venv, then the local Kubernetes (long the first time)
+ifeq ($(CLUSTER),local)
+	@echo "==> local Kubernetes, level $(SETUP_LEVEL)"
+	@$(PYTHON) -m hack.cluster setup --level $(SETUP_LEVEL)
+endif
+
+.PHONY: demo
+demo: setup ## Run the operator and one agent run on a Kubernetes of your own (CLUSTER=local)
+	@$(BIN)/python -m hack.demo up
+
+.PHONY: demo-down
+demo-down: ## Stop the demo and remove what it made
+	@$(PYTHON) -m hack.demo down
+
+##@ Checks
+
+.PHONY: test
+test: setup ## Run every check, go on after a failure, print a table
+	@$(BIN)/python -m hack.verify
+
+.PHONY: test-unit
+test-unit: venv ## Unit and handler tests, with 100 % branch coverage of the pure core
+	@$(BIN)/python -m hack.verify unit
+
+.PHONY: test-integration
+test-integration: setup ## Tests against a real API server
+	@$(BIN)/python -m hack.verify integration
+
+.PHONY: test-e2e
+test-e2e: setup ## Tests against a real kubelet (needs root)
+	@$(BIN)/python -m hack.verify e2e
+
+.PHONY: lint
+lint: venv ## Style, budgets, formatting, undeclared or unused dependencies
+	@$(BIN)/python -m hack.verify lint deps
+
+.PHONY: types
+types: venv ## mypy, strict, over package, tools and tests
+	@$(BIN)/python -m hack.verify types
+
+.PHONY: walls
+walls: venv ## import-linter: who may import whom
+	@$(BIN)/python -m hack.verify walls
+
+.PHONY: verify
+verify: venv ## Fail when generated files or the locks are stale
+	@$(BIN)/python -m hack.verify lock generated
+
+##@ Change
+
+.PHONY: format
+format: venv ## Format the code and fix what can be fixed safely
+	@$(BIN)/ruff check --fix --exit-zero --quiet
+	@$(BIN)/ruff format
+
+.PHONY: generate
+generate: venv ## Regenerate the CRD and the documents made from the models
+	@$(BIN)/python -m hack.generate
+
+.PHONY: lock
+lock: venv ## Recompile requirements/*.txt after a change of dependencies
+	@hack/lock
+
+.PHONY: precommit-install
+precommit-install: venv ## Run the quick checks before each commit
+	@$(BIN)/pre-commit install
+
+##@ Local Kubernetes
+
+.PHONY: cluster-up
+cluster-up: ## Start cluster NAME at LEVEL (control-plane, kwok or node)
+	@$(PYTHON) -m hack.cluster up --name $(NAME) --level $(LEVEL)
+
+.PHONY: cluster-down
+cluster-down: ## Stop cluster NAME and remove its data
+	@$(PYTHON) -m hack.cluster down --name $(NAME)
+
+.PHONY: cluster-status
+cluster-status: ## Show what of cluster NAME runs
+	@$(PYTHON) -m hack.cluster status --name $(NAME)
+
+##@ Other
+
+.PHONY: bench-slice
+bench-slice: setup ## Measure the path of a run from object to verdict
+	@$(BIN)/python -m hack.bench.slice
+
+.PHONY: clean
+clean: ## Remove the environment, caches and test output (not the built Kubernetes in .local)
+	@rm -rf .venv .coverage .coverage.* htmlcov dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find hack operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: venv
+venv: $(STAMP)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1); name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: $(PYTHON) has no venv module; install it, on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "==> .venv: $$(grep -c '==' requirements/dev.txt) pinned packages (about half a minute the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@rm -f .venv/.stamp-*
+	@touch $@

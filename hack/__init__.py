@@ -1,0 +1,1 @@
+"""Tools for developers of agentrun: never shipped, never imported by the operator."""

@@ -1,0 +1,1 @@
+"""The project's checks: what they are (`checks`), and `python -m hack.verify` to run them."""
