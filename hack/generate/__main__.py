@@ -1,0 +1,43 @@
+"""``python -m hack.generate [--check]``: write the generated files, or fail naming those that are stale."""
+
+import argparse
+import pathlib
+import sys
+from typing import Any
+
+import yaml
+
+from hack.generate import crd
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HEADER = "# Generated from operator/agentrun_operator/models by `make generate`. Do not edit.\n"
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    return HEADER + yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
+
+
+def outputs() -> dict[pathlib.Path, str]:
+    """Every generated file with its right content."""
+    return {ROOT / "crds" / "paperclip.io_agentruns.yaml": _yaml(crd.build_crd())}
+
+
+def main() -> int:
+    """Write or check; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file is stale")
+    check = parser.parse_args().check
+    stale = [path for path, text in outputs().items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        name = path.relative_to(ROOT)
+        if check:
+            sys.stderr.write(f"{name} is stale: run `make generate` and commit the result\n")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(outputs()[path])
+            sys.stdout.write(f"wrote {name}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

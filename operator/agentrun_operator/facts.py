@@ -1,0 +1,199 @@
+"""What can be seen of a run from outside: frozen values read off Job and Pod objects.
+
+Everything that decides (``status``, ``forensics``) reads these and never a raw Kubernetes object, so a decision can be
+tested with a few words instead of a manifest. Parsing is total: whatever is missing in the object is empty here. A run
+keeps two such values, so they hold a few hundred bytes, never the object itself (``managedFields`` alone is larger).
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentrun_operator import names
+
+MAIN_CONTAINER = "claude"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One entry of ``status.conditions`` of a Job or a Pod; ``status`` is ``True``, ``False`` or ``Unknown``."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerFacts:
+    """One container's state. Exactly one of waiting (``waiting_reason``), ``running`` and ``terminated`` holds.
+
+    ``exit_code`` is 0-255 and only present when terminated; ``signal`` is what the runtime reported (0 = none).
+    ``reason``, ``message`` and ``finished_at`` (RFC 3339, UTC) belong to the terminated state.
+    """
+
+    name: str
+    running: bool = False
+    terminated: bool = False
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    exit_code: int | None = None
+    signal: int = 0
+    reason: str = ""
+    message: str = ""
+    started_at: str = ""
+    finished_at: str = ""
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the container's process was ever started."""
+        return self.running or self.terminated
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PodFacts:
+    """The one pod of a Job. ``deleting`` is its deletionTimestamp; ``gone`` means that the object no longer exists."""
+
+    name: str
+    uid: str
+    job_uid: str = ""
+    phase: str = "Pending"
+    node: str = ""
+    reason: str = ""
+    message: str = ""
+    deleting: bool = False
+    gone: bool = False
+    conditions: tuple[Condition, ...] = ()
+    init: tuple[ContainerFacts, ...] = ()
+    main: ContainerFacts | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether no process of the pod can still be running."""
+        return self.gone or self.phase in {"Succeeded", "Failed"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class JobFacts:
+    """One Job. ``owner_uid`` is the uid of the AgentRun that controls it; ``log_path`` is what *this* Job writes."""
+
+    name: str
+    namespace: str
+    uid: str
+    owner_uid: str = ""
+    owner_name: str = ""
+    agent_key: str = ""
+    log_path: str = ""
+    created_at: str = ""
+    deleting: bool = False
+    gone: bool = False
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the Job ended with success."""
+        return any(c.type == "Complete" and c.status == "True" for c in self.conditions)
+
+    @property
+    def failure(self) -> Condition | None:
+        """The condition that says why the Job failed, or None."""
+        return next((c for c in self.conditions if c.type == "Failed" and c.status == "True"), None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the Job has ended, one way or the other (a Job that is gone has ended too)."""
+        return self.gone or self.complete or self.failure is not None
+
+
+def parse_job(body: Mapping[str, Any]) -> JobFacts:
+    """Reduce a Job object (as JSON) to what decisions need."""
+    meta = _mapping(body.get("metadata"))
+    labels = _mapping(meta.get("labels"))
+    owner = _controller(meta)
+    namespace = _text(meta.get("namespace"))
+    return JobFacts(
+        name=_text(meta.get("name")),
+        namespace=namespace,
+        uid=_text(meta.get("uid")),
+        owner_uid=_text(owner.get("uid")),
+        owner_name=_text(owner.get("name")),
+        agent_key=names.agent_key(
+            namespace, _text(labels.get(names.LABEL_COMPANY_ID)), _text(labels.get(names.LABEL_AGENT_ID))
+        ),
+        log_path=_text(_mapping(meta.get("annotations")).get(names.ANNOTATION_LOG_PATH)),
+        created_at=_text(meta.get("creationTimestamp")),
+        deleting=bool(meta.get("deletionTimestamp")),
+        conditions=_conditions(_mapping(body.get("status"))),
+    )
+
+
+def parse_pod(body: Mapping[str, Any]) -> PodFacts:
+    """Reduce a Pod object (as JSON) to what decisions need."""
+    meta = _mapping(body.get("metadata"))
+    status = _mapping(body.get("status"))
+    containers = [_container(_mapping(c)) for c in _sequence(status.get("containerStatuses"))]
+    return PodFacts(
+        name=_text(meta.get("name")),
+        uid=_text(meta.get("uid")),
+        job_uid=_text(_controller(meta).get("uid")),
+        phase=_text(status.get("phase")) or "Pending",
+        node=_text(_mapping(body.get("spec")).get("nodeName")),
+        reason=_text(status.get("reason")),
+        message=_text(status.get("message")),
+        deleting=bool(meta.get("deletionTimestamp")),
+        conditions=_conditions(status),
+        init=tuple(_container(_mapping(c)) for c in _sequence(status.get("initContainerStatuses"))),
+        main=next((c for c in containers if c.name == MAIN_CONTAINER), None),
+    )
+
+
+def _container(status: Mapping[str, Any]) -> ContainerFacts:
+    state = _mapping(status.get("state"))
+    waiting = _mapping(state.get("waiting"))
+    ended = _mapping(state.get("terminated"))
+    return ContainerFacts(
+        name=_text(status.get("name")),
+        running="running" in state,
+        terminated="terminated" in state,
+        waiting_reason=_text(waiting.get("reason")),
+        waiting_message=_text(waiting.get("message")),
+        exit_code=_number(ended.get("exitCode")),
+        signal=_number(ended.get("signal")) or 0,
+        reason=_text(ended.get("reason")),
+        message=_text(ended.get("message")),
+        started_at=_text(ended.get("startedAt") or _mapping(state.get("running")).get("startedAt")),
+        finished_at=_text(ended.get("finishedAt")),
+    )
+
+
+def _conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
+    return tuple(
+        Condition(
+            type=_text(c.get("type")),
+            status=_text(c.get("status")),
+            reason=_text(c.get("reason")),
+            message=_text(c.get("message")),
+        )
+        for c in map(_mapping, _sequence(status.get("conditions")))
+    )
+
+
+def _controller(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    refs = map(_mapping, _sequence(meta.get("ownerReferences")))
+    return next((r for r in refs if r.get("controller")), {})
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,111 @@
+"""The AgentRun API as types: the single source of the CRD, of ``kubectl explain`` and of what the operator reads.
+
+Field names are camelCase on the wire (Kubernetes API conventions) and snake_case here. ``hack/generate`` turns these
+models into ``crds/``: descriptions, defaults, bounds, patterns and enums come from the fields, cross-field rules from
+``json_schema_extra`` under the key ``x-kubernetes-validations`` (CEL, checked by the API server itself).
+
+Models never contact anything and never fix an object up: what does not validate is refused with field, value and fix.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import pydantic
+
+from agentrun_operator import errors, names
+from agentrun_operator.models import base
+from agentrun_operator.models.spec import Agent, AgentRunSpec, Claude, Job, Prompt, Retention, Session, Timeouts
+from agentrun_operator.models.status import (
+    AgentRunStatus,
+    Condition,
+    ConditionType,
+    ErrorStatus,
+    ExitStatus,
+    JobStatus,
+    Phase,
+    ResultStatus,
+    SessionStatus,
+    Usage,
+)
+
+__all__ = [
+    "Agent",
+    "AgentRun",
+    "AgentRunSpec",
+    "AgentRunStatus",
+    "Claude",
+    "Condition",
+    "ConditionType",
+    "ErrorStatus",
+    "ExitStatus",
+    "Job",
+    "JobStatus",
+    "ObjectMeta",
+    "Phase",
+    "Prompt",
+    "ResultStatus",
+    "Retention",
+    "Session",
+    "SessionStatus",
+    "Timeouts",
+    "Usage",
+]
+
+
+class ObjectMeta(base.Model):
+    """The part of an object's metadata that decisions need."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int = 1
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+
+
+class AgentRun(base.Model):
+    """One run of the Claude Code CLI by one agent: a prompt Secret and one Job, watched to its end."""
+
+    API_VERSION: ClassVar[str] = f"{names.GROUP}/{names.VERSION}"
+
+    metadata: ObjectMeta
+    spec: AgentRunSpec
+    status: AgentRunStatus = AgentRunStatus()
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Self:
+        """Read an AgentRun object (as JSON).
+
+        Raises InvalidRunError naming field, value and reason: the API server lets nothing of the kind through, so it
+        means that the CRD on the cluster is not the one of this operator.
+        """
+        try:
+            return cls.model_validate(body)
+        except pydantic.ValidationError as e:
+            first = e.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise errors.InvalidRunError(
+                errors.ErrorCode.ADAPTER_FAILED,
+                f"{where}: {first['msg']}. The API server should have refused this: install the CRD of this operator's "
+                "version.",
+            ) from e
+
+    @property
+    def run_id(self) -> str:
+        """The orchestrator's id of this run, or the object's UID."""
+        return self.spec.run_id or self.metadata.uid
+
+    @property
+    def agent_key(self) -> str:
+        """Identity of the agent for "at most one live run"."""
+        return names.agent_key(self.metadata.namespace, self.spec.company_id, self.spec.agent.id)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended; nothing about it changes any more."""
+        return self.status.phase is not None and self.status.phase.final
+
+    @property
+    def stop_wanted(self) -> bool:
+        """Whether somebody asked for the end of this run, by spec.cancel or by deleting the object."""
+        return self.spec.cancel or self.metadata.deletion_timestamp is not None

@@ -1,0 +1,82 @@
+"""Names, labels and paths: how ids of the orchestrator become names that Kubernetes and the file system accept.
+
+Invariants, each with a table test: the same run always gets the same Job name; two different (agent, run) pairs
+get different names even if their slugs are equal; every name is a DNS label of at most 63 characters; no id can
+climb out of its folder.
+"""
+
+import hashlib
+import posixpath
+import re
+
+GROUP = "paperclip.io"
+VERSION = "v1alpha1"
+PLURAL = "agentruns"
+KIND = "AgentRun"
+
+MANAGED_BY = "agentrun-operator"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_COMPONENT = "app.kubernetes.io/component"
+LABEL_AGENT_ID = f"{GROUP}/agent-id"
+LABEL_COMPANY_ID = f"{GROUP}/company-id"
+LABEL_RUN_ID = f"{GROUP}/run-id"
+LABEL_TASK_ID = f"{GROUP}/task-id"
+AGENT_LABELS = (LABEL_COMPANY_ID, LABEL_AGENT_ID)
+RUN_LABELS = (*AGENT_LABELS, LABEL_RUN_ID, LABEL_TASK_ID)
+ANNOTATION_LOG_PATH = f"{GROUP}/log-path"
+ANNOTATION_AGENT_NAME = f"{GROUP}/agent-name"
+FINALIZER = f"{GROUP}/agentrun-operator"
+
+# The one pattern of ids that become parts of paths and names (seeds: run-log design).
+ID_PATTERN = r"^[a-zA-Z0-9-]+$"
+MAX_ID_LENGTH = 63
+
+_SLUG_LENGTH = 16
+_HASH_LENGTH = 6
+_ID = re.compile(ID_PATTERN)
+_NOT_SLUG = re.compile(r"[^a-z0-9-]")
+_NOT_LABEL = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def job_name(*, agent_id: str, run_id: str) -> str:
+    """Name of the Job of one run: ``ac-<agent slug>-<run slug>-<6 hex>``, at most 63 characters.
+
+    The hash is over the raw ids, so slugs that collide after cutting still give different names.
+    """
+    digest = hashlib.sha256(f"{agent_id}:{run_id}".encode()).hexdigest()[:_HASH_LENGTH]
+    return "-".join(part for part in ("ac", _slug(agent_id), _slug(run_id), digest) if part)
+
+
+def prompt_secret_name(job: str) -> str:
+    """Name of the Secret that carries the prompt of the Job ``job``."""
+    return f"{job}-prompt"
+
+
+def label_value(text: str) -> str:
+    """``text`` as a label value: at most 63 of ``[A-Za-z0-9_.-]``, beginning and ending alphanumeric; may be empty."""
+    return _NOT_LABEL.sub("-", text)[:63].strip("-_.")
+
+
+def agent_key(namespace: str, company_id: str, agent_id: str) -> str:
+    """The identity that at most one live run may have; ids are compared as their label values."""
+    return f"{namespace}/{label_value(company_id)}/{label_value(agent_id)}"
+
+
+def log_path(*, root: str, company_id: str, agent_id: str, run_id: str) -> str:
+    """Path of the run's log as the agent's pod sees it: ``<root>/<company>/<agent>/<run>.pod.ndjson``.
+
+    ``root`` is absolute. Raises ValueError naming field and value for an id outside ``[a-zA-Z0-9-]``.
+    """
+    for field, value in (("companyId", company_id), ("agentId", agent_id), ("runId", run_id)):
+        if not _ID.fullmatch(value):
+            raise ValueError(f"Invalid {field} for log path: {value}")
+    return posixpath.join(root, company_id, agent_id, f"{run_id}.pod.ndjson")
+
+
+def stderr_path(log: str) -> str:
+    """Path of the file that holds the agent's stderr, beside its log ``log``."""
+    return log.removesuffix(".ndjson") + ".stderr"
+
+
+def _slug(text: str) -> str:
+    return _NOT_SLUG.sub("", text.lower())[:_SLUG_LENGTH].strip("-")

@@ -1,0 +1,209 @@
+"""From Job and Pod objects to frozen facts: complete objects, poor ones, and any JSON at all."""
+
+import typing
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from agentrun_operator import facts, names
+from tests import builders
+
+KEYS = st.sampled_from(
+    """metadata spec status name namespace uid labels annotations ownerReferences controller phase conditions type
+    containerStatuses initContainerStatuses state running waiting terminated exitCode signal reason message startedAt
+    finishedAt creationTimestamp deletionTimestamp nodeName""".split()
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=20,
+)
+OBJECTS = st.dictionaries(KEYS, JSON, max_size=4)
+CONTAINERS = st.lists(st.fixed_dictionaries({"state": st.fixed_dictionaries({"terminated": OBJECTS})}), max_size=2)
+
+
+def test_a_job_gives_its_facts() -> None:
+    """All that decisions need, and nothing else."""
+    run = builders.agent_run(agent="coder", companyId="acme")
+    body = builders.job(run, conditions={"Failed": ("DeadlineExceeded", "too long")}, deleting=True)
+    assert facts.parse_job(body) == facts.JobFacts(
+        name=body["metadata"]["name"],
+        namespace="team-a",
+        uid=builders.JOB_UID,
+        owner_uid=builders.RUN_UID,
+        owner_name="fix-login",
+        agent_key="team-a/acme/coder",
+        log_path="/paperclip/instances/default/run-logs/acme/coder/run-1.pod.ndjson",
+        created_at=builders.CREATED,
+        deleting=True,
+        conditions=(facts.Condition(type="Failed", status="True", reason="DeadlineExceeded", message="too long"),),
+    )
+
+
+def test_a_pod_gives_its_facts() -> None:
+    """Its main container is found by name, wherever it stands."""
+    body = builders.pod(
+        phase="Failed",
+        deleting=True,
+        main=builders.terminated(
+            exit_code=137, reason="OOMKilled", signal=9, message="m", startedAt="2026-01-01T00:00:00Z"
+        ),
+        init=builders.terminated(),
+        false_conditions={"Ready": ("PodFailed", "")},
+        reason="Evicted",
+        message="low on memory",
+    )
+    body["status"]["containerStatuses"].insert(0, {"name": "sidecar", "state": builders.running()})
+    assert facts.parse_pod(body) == facts.PodFacts(
+        name=body["metadata"]["name"],
+        uid=builders.POD_UID,
+        job_uid=builders.JOB_UID,
+        phase="Failed",
+        node="node-1",
+        reason="Evicted",
+        message="low on memory",
+        deleting=True,
+        conditions=(facts.Condition(type="Ready", status="False", reason="PodFailed"),),
+        init=(
+            facts.ContainerFacts(
+                name="prepare", terminated=True, exit_code=0, reason="Completed", finished_at=builders.CREATED
+            ),
+        ),
+        main=facts.ContainerFacts(
+            name="claude",
+            terminated=True,
+            exit_code=137,
+            signal=9,
+            reason="OOMKilled",
+            message="m",
+            started_at="2026-01-01T00:00:00Z",
+            finished_at=builders.CREATED,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({}, facts.ContainerFacts(name="claude")),
+        (
+            builders.waiting("ErrImagePull", "no such image"),
+            facts.ContainerFacts(name="claude", waiting_reason="ErrImagePull", waiting_message="no such image"),
+        ),
+        (builders.running(), facts.ContainerFacts(name="claude", running=True, started_at=builders.CREATED)),
+        ({"running": {}}, facts.ContainerFacts(name="claude", running=True)),
+        (
+            builders.terminated(exit_code=1),
+            facts.ContainerFacts(
+                name="claude", terminated=True, exit_code=1, reason="Error", finished_at=builders.CREATED
+            ),
+        ),
+        ({"terminated": {}}, facts.ContainerFacts(name="claude", terminated=True)),
+    ],
+    ids=["none", "waiting", "running", "running-bare", "terminated", "terminated-bare"],
+)
+def test_a_container_is_in_one_state(state: dict[str, Any], expected: facts.ContainerFacts) -> None:
+    """Exit code 0 and no exit code are different things."""
+    main = facts.parse_pod(builders.pod(main=state)).main
+    assert main == expected
+    assert main.has_started == (expected.running or expected.terminated)
+
+
+def test_a_pod_without_the_agents_container_has_none() -> None:
+    """An injected sidecar is never taken for the agent."""
+    body = builders.pod()
+    body["status"]["containerStatuses"] = [{"name": "istio-proxy", "state": builders.running()}]
+    assert facts.parse_pod(body).main is None
+
+
+def test_an_empty_object_gives_empty_facts() -> None:
+    """A pod that nobody has looked at yet is pending."""
+    assert facts.parse_job({}) == facts.JobFacts(name="", namespace="", uid="", agent_key="//")
+    assert facts.parse_pod({}) == facts.PodFacts(name="", uid="", phase="Pending")
+
+
+@pytest.mark.parametrize(
+    ("references", "expected"),
+    [
+        ([], ""),
+        ([{"uid": "u"}], ""),
+        ([{"uid": "u", "controller": False}, {"uid": "v", "controller": True}], "v"),
+    ],
+)
+def test_only_the_controller_owns(references: list[dict[str, Any]], expected: str) -> None:
+    """Any number of other owners may be noted beside it."""
+    assert facts.parse_job(builders.job(ownerReferences=references)).owner_uid == expected
+    body = builders.pod()
+    body["metadata"]["ownerReferences"] = references
+    assert facts.parse_pod(body).job_uid == expected
+
+
+@hypothesis.given(
+    OBJECTS | st.fixed_dictionaries({"status": st.fixed_dictionaries({"initContainerStatuses": CONTAINERS})})
+)
+def test_any_json_can_be_parsed_and_types_hold(body: dict[str, Any]) -> None:
+    """Watches and lists hand over what they get; a strange object must not stop them."""
+    for parsed in (facts.parse_job(body), facts.parse_pod(body)):
+        hints = typing.get_type_hints(type(parsed))
+        for name, hint in hints.items():
+            if hint in {str, bool}:
+                assert isinstance(getattr(parsed, name), hint)
+    for seen in facts.parse_pod(body).init:
+        assert isinstance(seen.signal, int)
+        assert seen.exit_code is None or isinstance(seen.exit_code, int)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "gone", "complete", "failed", "finished"),
+    [
+        ({}, False, False, False, False),
+        ({}, True, False, False, True),
+        ({"Complete": "CompletionsReached"}, False, True, False, True),
+        ({"Failed": "BackoffLimitExceeded"}, False, False, True, True),
+        ({"FailureTarget": "PodFailurePolicy"}, False, False, False, False),
+        ({"SuccessCriteriaMet": "CompletionsReached"}, False, False, False, False),
+        ({"Suspended": "JobSuspended"}, False, False, False, False),
+    ],
+)
+def test_a_job_is_finished_only_when_it_says_so(
+    conditions: dict[str, str | tuple[str, str]], *, gone: bool, complete: bool, failed: bool, finished: bool
+) -> None:
+    """FailureTarget and SuccessCriteriaMet come while pods still run."""
+    job = facts.parse_job(builders.job(conditions=conditions))
+    job = facts.JobFacts(name=job.name, namespace=job.namespace, uid=job.uid, conditions=job.conditions, gone=gone)
+    assert (job.complete, job.failure is not None, job.finished) == (complete, failed, finished)
+
+
+@pytest.mark.parametrize("kind", ["Complete", "Failed"])
+@pytest.mark.parametrize("status", ["False", "Unknown"])
+def test_a_condition_that_is_not_true_finishes_nothing(kind: str, status: str) -> None:
+    """The type alone says nothing."""
+    body = builders.job()
+    body["status"]["conditions"] = [{"type": kind, "status": status}]
+    assert not facts.parse_job(body).finished
+
+
+@pytest.mark.parametrize(
+    ("phase", "gone", "finished"),
+    [
+        ("Pending", False, False),
+        ("Running", False, False),
+        ("Unknown", False, False),
+        ("Succeeded", False, True),
+        ("Failed", False, True),
+        ("Running", True, True),
+    ],
+)
+def test_a_pod_is_finished_when_no_process_can_run(phase: str, *, gone: bool, finished: bool) -> None:
+    """Unknown is a node that does not answer: its processes may well run."""
+    assert facts.PodFacts(name="p", uid="u", phase=phase, gone=gone).finished is finished
+
+
+def test_facts_hold_no_part_of_the_object() -> None:
+    """Two per run are kept; managedFields alone is larger than all of them."""
+    body = builders.job(managedFields=[{"big": "x" * 1000}])
+    assert "big" not in repr(facts.parse_job(body))
+    assert not hasattr(facts.parse_job(body), "__dict__")
+    assert names.LABEL_MANAGED_BY not in repr(facts.parse_pod(builders.pod()))
