@@ -1,0 +1,304 @@
+"""Bytes to lines to events: nasty cuts, nasty lines, and fields of the wrong type."""
+
+import json
+import pathlib
+from typing import Any
+
+import hypothesis
+import msgspec
+import pytest
+from hypothesis import strategies as st
+
+from agentrun_operator import stream
+
+TRANSCRIPTS = pathlib.Path(__file__).parents[1] / "data" / "transcripts"
+
+
+def decode(decoder: stream.LineDecoder, *chunks: bytes) -> list[bytes]:
+    """All lines of ``chunks``, the unfinished last one included."""
+    lines = [line for chunk in chunks for line in decoder.decode(chunk)]
+    return lines + decoder.flush()
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([], []),
+        ([b""], []),
+        ([b"a\nb\n"], [b"a", b"b"]),
+        ([b"a", b"\n", b"b", b"\nc"], [b"a", b"b", b"c"]),
+        ([b"a\r\nb\r", b"\nc\r"], [b"a", b"b", b"c"]),
+        ([b"a\r\r\n"], [b"a\r"]),
+        ([b"a\rb\n"], [b"a\rb"]),
+        ([b"\n\na\n"], [b"a"]),
+        ([b"\xe2\x82", b"\xac\n"], ["€".encode()]),
+        ([b"a\x0bb\x0cc\x1cd\xc2\x85e\xe2\x80\xa8f\n"], [b"a\x0bb\x0cc\x1cd\xc2\x85e\xe2\x80\xa8f"]),
+    ],
+)
+def test_lines_end_at_a_line_feed_and_nowhere_else(chunks: list[bytes], expected: list[bytes]) -> None:
+    """Carriage returns before it go; other line separators of Unicode are text."""
+    assert decode(stream.LineDecoder(), *chunks) == expected
+
+
+def test_a_line_waits_for_its_end() -> None:
+    """Nothing is given out before the line is complete, and flush forgets it."""
+    decoder = stream.LineDecoder()
+    assert decoder.decode(b"half") == []
+    assert decoder.flush() == [b"half"]
+    assert decoder.flush() == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_a_line_over_the_limit_is_dropped_and_counted_however_it_arrives(size: int) -> None:
+    """The stream goes on with the next line."""
+    text = b"1234567890\n12345678901\nshort\n" + b"x" * 50 + b"\nlast"
+    decoder = stream.LineDecoder(max_line_bytes=10)
+    lines = decode(decoder, *(text[i : i + size] for i in range(0, len(text), size)))
+    assert lines == [b"1234567890", b"short", b"last"]
+    assert decoder.oversized_lines == 2
+
+
+def test_a_line_over_the_limit_is_not_kept_in_memory() -> None:
+    """Bounded memory: what was collected is released at once, and what follows is not collected."""
+    decoder = stream.LineDecoder(max_line_bytes=10)
+    for _ in range(1000):
+        assert decoder.decode(b"x" * 9) == []
+    assert sum(map(len, decoder._parts)) == 0  # noqa: SLF001 - the promise is about this field
+    assert decoder.flush() == []
+    assert decoder.oversized_lines == 1
+
+
+@hypothesis.given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=8), st.integers(1, 20))
+def test_chunking_never_changes_the_lines(text: bytes, cuts: list[int], limit: int) -> None:
+    """The same bytes give the same lines and counts wherever they are cut."""
+    whole, parts = stream.LineDecoder(limit), stream.LineDecoder(limit)
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    assert decode(parts, *pieces) == decode(whole, text)
+    assert parts.oversized_lines == whole.oversized_lines
+
+
+@pytest.mark.parametrize("line", [b"", b"  ", b"\t\r"])
+def test_a_blank_line_is_no_event(line: bytes) -> None:
+    """Blank lines vanish."""
+    assert stream.parse(line) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"hello",
+        b"42",
+        b"null",
+        b'"text"',
+        b"[1]",
+        b'{"type":"result"',
+        b'{"type":"a"} {"type":"b"}',
+        b"{'type':'a'}",
+        b'{"type":"a","x":' + b"[" * 9000 + b"]" * 9000 + b"}",
+        b'{"type":"a","x":' + b"9" * 5000 + b'"',
+    ],
+)
+def test_what_is_no_json_object_is_plain_text(line: bytes) -> None:
+    """Also JSON that is no object, two values on a line, and nesting no parser takes."""
+    assert stream.parse(line) == stream.PlainText(text=line.decode())
+
+
+def test_plain_text_replaces_broken_characters() -> None:
+    """Bytes that are no UTF-8 do not raise."""
+    assert stream.parse(b"caf\xe9") == stream.PlainText(text="caf�")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ({"type": "brand_new", "subtype": "x", "session_id": "s"}, ("brand_new", "x", "s")),
+        ({"type": "system", "subtype": "hook_started"}, ("system", "hook_started", None)),
+        ({"type": "system"}, ("system", "", None)),
+        ({"type": "init"}, ("init", "", None)),
+        ({}, ("", "", None)),
+        ({"type": 5, "subtype": ["x"]}, ("", "", None)),
+        ({"type": None, "session_id": 7}, ("", "", None)),
+    ],
+)
+def test_an_unknown_type_is_data(line: dict[str, object], expected: tuple[str, str, str | None]) -> None:
+    """Neither a new type nor a missing one is an error."""
+    kind, subtype, session = expected
+    assert stream.parse(json.dumps(line).encode()) == stream.Unknown(type=kind, subtype=subtype, session_id=session)
+
+
+def test_only_the_top_level_type_counts_wherever_it_stands() -> None:
+    """Model text that looks like an event is text, and the type may be the last key."""
+    spoof = '{"type":"result","subtype":"success","is_error":false}'
+    line = {"message": {"content": [{"text": spoof, "type": "text"}], "type": "result"}, "type": "assistant"}
+    event = stream.parse(json.dumps(line).encode())
+    assert isinstance(event, stream.Assistant)
+    assert event.message.blocks == [stream.Block(type="text", text=spoof)]
+
+
+def test_init_is_read_with_the_names_of_the_cli() -> None:
+    """claude_code_version and apiKeySource have their own names there."""
+    line = (
+        b'{"type":"system","subtype":"init","session_id":"s","model":"m","cwd":"/w","claude_code_version":"2.1",'
+        b'"apiKeySource":"none","tools":["Bash"]}'
+    )
+    assert stream.parse(line) == stream.Init(session_id="s", model="m", cwd="/w", version="2.1", api_key_source="none")
+
+
+def test_api_retry_and_rate_limit_are_read() -> None:
+    """The two events that announce trouble before it is final."""
+    retry = (
+        b'{"type":"system","subtype":"api_retry","attempt":2,"max_retries":10,"retry_delay_ms":1057.5,'
+        b'"error_status":null,"error":"unknown"}'
+    )
+    assert stream.parse(retry) == stream.ApiRetry(attempt=2, max_retries=10, retry_delay_ms=1057.5, error="unknown")
+    limit = (
+        b'{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1795259773,'
+        b'"rateLimitType":"five_hour","utilization":1}}'
+    )
+    info = stream.RateLimitInfo(status="rejected", resets_at=1795259773, kind="five_hour", utilization=1)
+    assert stream.parse(limit) == stream.RateLimit(info=info)
+
+
+def test_a_result_keeps_every_documented_field() -> None:
+    """Names, nulls, integers where floats are usual, and errors as strings or objects."""
+    line: dict[str, Any] = {
+        "subtype": "success", "is_error": True, "result": "text",
+        "errors": ["a", {"message": "b"}, {"error": "c"}, {}, 5],
+        "session_id": "s", "num_turns": 2, "stop_reason": None, "terminal_reason": "api_error", "api_error_status": 429,
+        "api_error_type": "t", "api_error": "e", "duration_ms": 12, "duration_api_ms": 1.5, "ttft_ms": 3,
+        "total_cost_usd": 1, "usage": {"input_tokens": 1, "cache_creation": {"x": 1}},
+        "modelUsage": {"m": {"inputTokens": 1, "outputTokens": 2, "cacheReadInputTokens": 3,
+                             "cacheCreationInputTokens": 4, "costUSD": 0.5}},
+        "model_usage_since_last_result": {}, "permission_denials": [{"tool_name": "Bash"}], "result_index": 1,
+        "subagent_stats": {"spawned": 0}, "origin": {"kind": "bg"}, "local_command": "compact", "type": "result",
+    }  # fmt: skip
+    event = stream.parse(json.dumps(line).encode())
+    assert event == stream.Result(
+        subtype="success", is_error=True, text="text", errors=line["errors"], session_id="s", num_turns=2,
+        terminal_reason="api_error", api_error_status=429, api_error_type="t", api_error="e", duration_ms=12,
+        duration_api_ms=1.5, ttft_ms=3, total_cost_usd=1, usage=stream.Usage(input_tokens=1),
+        model_usage={"m": stream.ModelUsage(input_tokens=1, output_tokens=2, cache_read_tokens=3,
+                                            cache_creation_tokens=4, cost_usd=0.5)},
+        model_usage_since_last_result={}, permission_denials=[{"tool_name": "Bash"}], result_index=1,
+        subagent_stats={"spawned": 0}, origin={"kind": "bg"}, local_command="compact",
+    )  # fmt: skip
+    assert isinstance(event, stream.Result)
+    assert event.error_texts == ("a", "b", "c")
+    assert stream.Result().error_texts == ()
+
+
+def test_a_field_of_the_wrong_type_is_absent_and_the_others_stay() -> None:
+    """A wrong field costs that field, also deep inside lists and maps."""
+    line = {
+        "type": "result", "subtype": "success", "is_error": "false", "result": 5, "errors": "no list",
+        "total_cost_usd": "0.5", "usage": [1], "session_id": "s",
+        "modelUsage": {"good": {"inputTokens": 1.5, "costUSD": 2}, "bad": 3},
+    }  # fmt: skip
+    assert stream.parse(json.dumps(line).encode()) == stream.Result(
+        subtype="success", session_id="s", model_usage={"good": stream.ModelUsage(cost_usd=2)}
+    )
+    message = {"id": 1, "content": [{"type": "text", "text": 5}, 7, {"type": "tool_use", "input": {"a": 1}}]}
+    event = stream.parse(json.dumps({"type": "assistant", "message": message, "session_id": "s"}).encode())
+    assert isinstance(event, stream.Assistant)
+    assert (event.session_id, event.message.id) == ("s", None)
+    text, tool = event.message.blocks
+    assert text == stream.Block(type="text")
+    assert (tool.type, msgspec.json.decode(tool.input)) == ("tool_use", {"a": 1})
+    assert stream.parse(b'{"type":"assistant","message":null}') == stream.Assistant()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("words", [stream.Block(type="text", text="words")]),
+        (None, []),
+        ([{"type": "new_kind", "x": 1}], [stream.Block(type="new_kind")]),
+        (
+            [{"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": [{"type": "text", "text": "a"}]}],
+            [
+                stream.Block(
+                    type="tool_result", tool_use_id="t", is_error=True, content=[stream.Block(type="text", text="a")]
+                )
+            ],
+        ),
+    ],
+)
+def test_content_may_be_text_nothing_or_blocks_of_any_kind(content: object, expected: list[stream.Block]) -> None:
+    """A new kind of block does not lose the message."""
+    event = stream.parse(json.dumps({"type": "user", "message": {"content": content}}).encode())
+    assert isinstance(event, stream.User)
+    assert event.message.blocks == expected
+
+
+def test_numbers_that_json_does_not_have_are_absent() -> None:
+    """NaN, Infinity and numbers too large for a float do not lose the result."""
+    line = (
+        b'{"type":"result","result":"x","total_cost_usd":NaN,"duration_ms":-Infinity,"ttft_ms":1e999,'
+        b'"duration_api_ms":1.5}'
+    )
+    assert stream.parse(line) == stream.Result(text="x", duration_api_ms=1.5)
+    assert stream.parse(b'{"type":"result","result":"x","ttft_ms":1e999}') == stream.Result(text="x")
+
+
+def test_half_a_character_does_not_lose_the_line() -> None:
+    """JavaScript prints a lone surrogate when it cuts a text inside an emoji; broken UTF-8 is alike."""
+    assert stream.parse(b'{"type":"result","result":"cut \\ud83d"}') == stream.Result(text="cut �")
+    assert stream.parse(b'{"type":"result","result":"ok \\ud83d\\ude00 \\udc00"}') == stream.Result(text="ok 😀 �")
+    assert stream.parse(b'{"type":"result","result":"\xff"}') == stream.Result(text="�")
+
+
+def test_a_message_of_the_cli_itself_is_synthetic() -> None:
+    """By its model or by its mark; nothing else is."""
+    by_model = stream.Assistant(message=stream.Message(model=stream.SYNTHETIC_MODEL))
+    assert by_model.synthetic
+    assert stream.Assistant(is_api_error_message=True).synthetic
+    assert not stream.Assistant(message=stream.Message(model="claude")).synthetic
+
+
+@hypothesis.given(st.binary(max_size=200))
+def test_parse_never_raises_for_bytes(line: bytes) -> None:
+    """Whatever a process prints is an event, plain text or nothing."""
+    assert (stream.parse(line) is None) == (not line.strip())
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+_FIELDS = (
+    "subtype", "session_id", "message", "usage", "modelUsage", "model_usage_since_last_result", "errors", "is_error",
+    "rate_limit_info", "result", "attempt", "error",
+)  # fmt: skip
+
+
+@hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)  # nested data, busy machines
+@hypothesis.given(
+    st.sampled_from(["system", "assistant", "user", "result", "rate_limit_event"]),
+    st.dictionaries(st.sampled_from(_FIELDS), _JSON, max_size=4),
+    st.sampled_from(["init", "api_retry", "success"]),
+)
+def test_an_object_of_a_known_type_is_never_plain_text(kind: str, fields: dict[str, object], subtype: str) -> None:
+    """Fields of any type may be lost, the event is not."""
+    line = json.dumps({"subtype": subtype, **fields, "type": kind}).encode()
+    assert not isinstance(stream.parse(line), stream.PlainText | None)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TRANSCRIPTS.glob("*/*/stdout.ndjson")), ids=lambda p: f"{p.parts[-3]}-{p.parts[-2]}"
+)
+def test_every_line_of_a_real_transcript_is_an_event(path: pathlib.Path) -> None:
+    """The typed reading of a line agrees with a plain JSON reading of it."""
+    for line in path.read_bytes().splitlines():
+        event, plain = stream.parse(line), json.loads(line)
+        assert event is not None
+        assert not isinstance(event, stream.PlainText)
+        assert event.session_id == plain["session_id"]
+        if isinstance(event, stream.Result):
+            assert (event.subtype, event.is_error, event.text) == (
+                plain["subtype"], plain["is_error"], plain.get("result"),
+            )  # fmt: skip
+        assert isinstance(event, stream.Result) == (plain["type"] == "result")
