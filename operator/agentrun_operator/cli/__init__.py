@@ -1,0 +1,32 @@
+"""The ``agentrun`` command; ``kubectl agentrun`` finds it too. Each sub-command is a module of its own."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import agentrun_operator
+from agentrun_operator import errors
+from agentrun_operator.cli import logs, operator
+
+EXIT_TROUBLE = 1
+EXIT_USAGE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command. Returns the exit code: 0 fine, 1 it did not work (stderr says why), 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="agentrun", description="Run Claude Code agents as Kubernetes Jobs.")
+    parser.add_argument("--version", action="version", version=f"agentrun {agentrun_operator.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    operator.add_to(commands)
+    logs.add_to(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except errors.AgentRunError as e:
+        sys.stderr.write(f"agentrun {arguments.command}: {e}\n")
+        return EXIT_TROUBLE
+    except KeyboardInterrupt:
+        return EXIT_TROUBLE
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        return 0

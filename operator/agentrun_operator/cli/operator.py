@@ -1,0 +1,60 @@
+"""``agentrun operator``: the operator itself, until it is told to stop."""
+
+import argparse
+import asyncio
+import os
+import textwrap
+from importlib import resources
+from typing import Any
+
+import kopf
+import structlog
+
+from agentrun_operator import entry, handlers, kube, logs, runner, settings, tail
+
+_log = structlog.get_logger(__name__)
+
+
+def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of sub-parsers private
+    """Add the sub-command."""
+    listing = "\n".join(
+        textwrap.fill(
+            f"{settings.PREFIX}{name.upper()} (default {field.default!r}): {field.description}",
+            width=100,
+            initial_indent="  ",
+            subsequent_indent="      ",
+        )
+        for name, field in settings.Settings.model_fields.items()
+    )
+    parser = commands.add_parser(
+        "operator",
+        help="run the operator",
+        description="Run the operator in this process until SIGTERM or SIGINT. It leaves all Jobs alone when it stops.",
+        epilog=f"Settings are environment variables:\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=lambda _arguments: asyncio.run(_operate(settings.from_environ(os.environ))))
+
+
+async def _operate(config: settings.Settings) -> int:
+    logs.configure(config)
+    for variable in settings.unknown(os.environ):
+        _log.warning("unknown_setting", variable=variable)
+    deps = runner.Deps(
+        config=config,
+        client=await kube.connect(timeout=config.request_timeout_seconds),
+        world=runner.World(),
+        tailer=tail.Tailer(config),
+        script=resources.files(entry).joinpath("run-agent.sh").read_text(),
+    )
+    registry = kopf.OperatorRegistry()
+    handlers.register(registry)
+    await kopf.operator(
+        registry=registry,
+        memo=deps,
+        standalone=True,
+        clusterwide=not config.watched_namespaces,
+        namespaces=config.watched_namespaces,
+        liveness_endpoint=config.liveness_endpoint or None,
+    )
+    return 0

@@ -1,0 +1,37 @@
+"""AgentRuns: one daemon follows each live one."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+
+from agentrun_operator import models, runner
+
+
+def is_live(status: Mapping[str, Any], **_: Any) -> bool:
+    """Whether the run has not ended yet; kopf stops the daemon and lets the object go when it has."""
+    phase = status.get("phase")
+    return phase is None or not models.Phase(phase).final
+
+
+async def wake(uid: str, memo: runner.Deps, **_: Any) -> None:
+    """The AgentRun changed (spec.cancel, deletion): its supervisor has to look."""
+    memo.world.wake(uid)
+
+
+async def supervise(body: kopf.Body, stopped: kopf.DaemonStopped, memo: runner.Deps, **_: Any) -> None:
+    """Follow one run to its end, also when its end is that somebody deletes it."""
+    supervisor = runner.Supervisor(memo, lambda: body)
+    try:
+        await supervisor.run()
+    except asyncio.CancelledError:
+        if body.metadata.get("deletionTimestamp") is None or _operator_exits(stopped):
+            raise
+    else:
+        return
+    await runner.Supervisor(memo, lambda: body).run()
+
+
+def _operator_exits(stopped: kopf.DaemonStopped) -> bool:
+    return stopped.reason is not None and kopf.DaemonStoppingReason.OPERATOR_EXITING in stopped.reason

@@ -1,0 +1,43 @@
+"""The operator's beginning and end."""
+
+import asyncio
+from typing import Any
+
+import kopf
+
+from agentrun_operator import names, runner
+
+_SYNC = "agentrun-sync"
+
+
+async def configure(settings: kopf.OperatorSettings, memo: runner.Deps, **_: Any) -> None:
+    """Tell kopf what differs from its defaults; reference/kopf.md of the design gives the measurements."""
+    settings.persistence.finalizer = names.FINALIZER
+    settings.posting.enabled = False
+    settings.scanning.disabled = True  # our CRD is there before us; watching all CRDs would need a wider role
+    # Only ours cross the wire; a handler's own label filter would be applied after everything was transferred.
+    settings.watching.label_selectors["batch", "v1", "jobs"] = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+    settings.watching.label_selectors["v1", "pods"] = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 310
+    settings.watching.connect_timeout = 30
+    settings.networking.request_timeout = memo.config.request_timeout_seconds
+
+
+async def look_around(memo: runner.Deps, **_: Any) -> None:
+    """See every Job and pod before the first run is judged: what is not there then, does not exist."""
+    await runner.keep_in_sync(memo, once=True)
+    memo.tasks.append(asyncio.create_task(runner.keep_in_sync(memo), name=_SYNC))
+
+
+async def clean_up(memo: runner.Deps, **_: Any) -> None:
+    """Let go of files and connections; Jobs and Secrets are left as they are."""
+    for task in memo.tasks:
+        task.cancel()
+    memo.tailer.close()
+    await memo.client.close()
+
+
+async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    """The pod's service account, else the kubeconfig: the same order as ``kube.connect``."""
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)

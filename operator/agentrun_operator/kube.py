@@ -1,0 +1,264 @@
+"""The one door to the Kubernetes API: few verbs, typed values in, facts out, every failure one of ``errors``.
+
+``KubeClient`` is the seam: the runner and the handlers know only this protocol, tests give them a fake. The one
+implementation sits on the transport of ``kubernetes.aio`` (kubeconfig and in-cluster credentials, token refresh, TLS)
+and exchanges plain JSON: the generated model classes would cost more CPU per object than everything else here.
+
+Nothing here retries: only the caller knows whether "no answer" may be tried again and for how long.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+from urllib import parse
+
+import aiohttp
+import msgspec
+from kubernetes.aio import client, config
+from kubernetes.aio.config import config_exception
+
+from agentrun_operator import errors, facts, names
+
+_RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
+_SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+# What the API server says when the test operation of a JSON patch fails; a status that breaks the schema is described.
+_UNPROCESSABLE = 422
+_PATCH_TEST_FAILED = "the server rejected our request due to an error in our request"
+_PAGE = 500  # objects per list request: the API server answers in bounded memory, we parse in bounded memory
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ref:
+    """Where an AgentRun is, and which one: a later object of the same name has another uid."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class KubeClient(Protocol):
+    """What the operator asks of the Kubernetes API. Every method raises ``errors.ApiError`` subclasses only."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+    async def list_jobs(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.JobFacts]:
+        """This operator's Jobs in ``namespace`` ("" = everywhere) that carry ``labels``, from etcd and not a cache."""
+
+    async def list_pods(self, namespace: str = "") -> list[facts.PodFacts]:
+        """Pods of this operator's Jobs in ``namespace`` ("" = everywhere)."""
+
+    async def get_job(self, namespace: str, name: str) -> facts.JobFacts:
+        """One Job. Raises NotFoundError."""
+
+    async def create_job(self, job: Mapping[str, Any]) -> facts.JobFacts:
+        """Create a Job. Raises AlreadyExistsError, RejectedError, UnavailableError."""
+
+    async def delete_job(self, job: facts.JobFacts) -> None:
+        """Delete exactly this Job (by uid) after its pod has ended. A Job that is not there is no error."""
+
+    async def create_secret(self, secret: Mapping[str, Any]) -> None:
+        """Create a Secret. Raises AlreadyExistsError, RejectedError, UnavailableError."""
+
+    async def get_secret_owner(self, namespace: str, name: str) -> str:
+        """The uid of the object that controls the Secret; "" if none. Raises NotFoundError."""
+
+    async def delete_secret(self, namespace: str, name: str) -> None:
+        """Delete a Secret. One that is not there is no error."""
+
+    async def write_run_status(self, run: Ref, status: Mapping[str, Any]) -> None:
+        """Replace the status of exactly this run. Raises NotFoundError also when its uid is another by now."""
+
+    async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
+        """One AgentRun as JSON. Raises NotFoundError."""
+
+    def read_pod_log(self, namespace: str, pod: str, container: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        """The container's log in chunks. Raises NotFoundError, UnavailableError."""
+
+
+class HttpKubeClient:
+    """``KubeClient`` over HTTP. Make one with ``connect``; close it with ``close``."""
+
+    def __init__(self, api: client.ApiClient, *, timeout: float) -> None:
+        self._api = api
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._stream_timeout = aiohttp.ClientTimeout(total=None, connect=timeout, sock_read=timeout)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]  # the generated client is half typed
+
+    async def list_jobs(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.JobFacts]:
+        return [facts.parse_job(item) async for item in self._list("/apis/batch/v1", "jobs", namespace, labels)]
+
+    async def list_pods(self, namespace: str = "") -> list[facts.PodFacts]:
+        return [facts.parse_pod(item) async for item in self._list("/api/v1", "pods", namespace, None)]
+
+    async def get_job(self, namespace: str, name: str) -> facts.JobFacts:
+        return facts.parse_job(await self._request("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}"))
+
+    async def create_job(self, job: Mapping[str, Any]) -> facts.JobFacts:
+        path = f"/apis/batch/v1/namespaces/{job['metadata']['namespace']}/jobs"
+        return facts.parse_job(await self._request("POST", path, body=job))
+
+    async def delete_job(self, job: facts.JobFacts) -> None:
+        # Foreground: the Job stays visible until its pod is gone, so nobody takes the agent for free too early.
+        options = {"propagationPolicy": "Foreground", "preconditions": {"uid": job.uid}}
+        with contextlib.suppress(errors.NotFoundError):
+            await self._request("DELETE", f"/apis/batch/v1/namespaces/{job.namespace}/jobs/{job.name}", body=options)
+
+    async def create_secret(self, secret: Mapping[str, Any]) -> None:
+        await self._request("POST", f"/api/v1/namespaces/{secret['metadata']['namespace']}/secrets", body=secret)
+
+    async def get_secret_owner(self, namespace: str, name: str) -> str:
+        body = await self._request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        refs = body["metadata"].get("ownerReferences", ())
+        return next((ref["uid"] for ref in refs if ref.get("controller")), "")
+
+    async def delete_secret(self, namespace: str, name: str) -> None:
+        with contextlib.suppress(errors.NotFoundError):
+            await self._request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+
+    async def write_run_status(self, run: Ref, status: Mapping[str, Any]) -> None:
+        path = f"{_RUNS}/namespaces/{run.namespace}/{names.PLURAL}/{run.name}/status"
+        # A merge patch to a later object of the same name would go through: the API server ignores a uid in it.
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": run.uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]
+        try:
+            await self._request("PATCH", path, body=patch, content_type="application/json-patch+json")
+        except errors.RejectedError as e:
+            if e.status == _UNPROCESSABLE and _PATCH_TEST_FAILED in str(e):
+                raise errors.NotFoundError(f"AgentRun {run.name} is another one by now", status=e.status) from e
+            raise
+
+    async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
+        body = await self._request("GET", f"{_RUNS}/namespaces/{namespace}/{names.PLURAL}/{name}")
+        return dict(body)
+
+    async def read_pod_log(
+        self, namespace: str, pod: str, container: str, *, follow: bool = False
+    ) -> AsyncIterator[bytes]:
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        query = {"container": container, **({"follow": "true"} if follow else {})}
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout.total) if follow else self._stream_timeout
+        response = await self._send("GET", path, query=query, timeout=timeout)
+        try:
+            async for chunk in response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError) as e:
+            raise errors.UnavailableError(f"the log of pod {pod} broke off: {e}") from e
+        finally:
+            response.release()
+
+    async def _list(
+        self, api: str, plural: str, namespace: str, labels: Mapping[str, str] | None
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        selector = ",".join([_SELECTOR, *(f"{key}={value}" for key, value in (labels or {}).items())])
+        query = {"labelSelector": selector, "limit": str(_PAGE)}
+        while True:
+            page = await self._request("GET", f"{api}{scope}/{plural}", query=query)
+            for item in page["items"]:
+                yield item
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            query["continue"] = token
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
+        content_type: str = "application/json",
+    ) -> Any:  # noqa: ANN401 - JSON
+        response = await self._send(method, path, query=query, body=body, content_type=content_type)
+        try:
+            return msgspec.json.decode(await response.read())
+        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as e:
+            raise errors.UnavailableError(f"{method} {path}: the answer could not be read: {e}") from e
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
+        content_type: str = "application/json",
+        timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 - aiohttp's own kind of limit, per phase
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = self._api.configuration.host + path + (f"?{parse.urlencode(query)}" if query else "")
+        try:
+            reply = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                method, url, headers=headers, body=body, _request_timeout=timeout or self._timeout
+            )
+            response: aiohttp.ClientResponse = reply.response
+            if response.status < 400:  # noqa: PLR2004 - where HTTP's refusals begin
+                return response
+            text = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as e:
+            raise errors.UnavailableError(f"{method} {path}: {type(e).__name__}: {e}") from e
+        raise api_error(response.status, text)
+
+
+def api_error(status: int, body: bytes) -> errors.ApiError:
+    """The exception for a refused request, with the API's own sentence."""
+    try:
+        answer = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        answer = None
+    answer = answer if isinstance(answer, dict) else {"message": body[:500].decode(errors="replace")}
+    message, reason = str(answer.get("message") or f"HTTP {status}"), str(answer.get("reason") or "")
+    return _error_class(status, reason)(message, status=status, reason=reason)
+
+
+def _error_class(status: int, reason: str) -> type[errors.ApiError]:
+    by_status = {
+        400: errors.RejectedError,
+        403: errors.RejectedError,
+        404: errors.NotFoundError,
+        405: errors.RejectedError,
+        409: errors.AlreadyExistsError if reason == "AlreadyExists" else errors.ConflictError,
+        413: errors.RejectedError,
+        422: errors.RejectedError,
+    }
+    return by_status.get(status, errors.UnavailableError)
+
+
+async def connect(*, timeout: float, context: str | None = None) -> HttpKubeClient:  # noqa: ASYNC109 - only stored
+    """A client for the cluster that this process belongs to: its service account in a pod, else the kubeconfig.
+
+    ``timeout`` limits each request, in seconds; ``context`` names a context of the kubeconfig. Raises SettingsError
+    when neither kind of credentials is found.
+    """
+    configuration = client.Configuration()
+    # Must exceed what the runner sends at once, or requests queue up here unseen.
+    configuration.connection_pool_maxsize = 64
+    try:
+        await _load_credentials(configuration, context)
+    except config_exception.ConfigException as e:
+        raise errors.SettingsError(f"No way to reach Kubernetes: {e}. Set KUBECONFIG, or run inside a pod.") from e
+    return HttpKubeClient(client.ApiClient(configuration), timeout=timeout)
+
+
+async def _load_credentials(configuration: client.Configuration, context: str | None) -> None:
+    if context is None:
+        try:
+            config.load_incluster_config(  # type: ignore[no-untyped-call]
+                client_configuration=configuration
+            )
+        except config_exception.ConfigException:
+            pass  # not in a pod: the kubeconfig it is
+        else:
+            return
+    await config.load_kube_config(  # type: ignore[no-untyped-call]
+        client_configuration=configuration, context=context
+    )

@@ -1,0 +1,58 @@
+"""The operator's own log: structured, one event a line, the same shape for this package and for kopf.
+
+Log events are snake_case with fields; ``run``, ``agent`` and ``company`` come from the context of the run. Prompts and
+secrets never get here: no object is ever logged, only names and numbers. kopf logs whole objects at DEBUG, so its
+loggers stay at INFO whatever the level.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from agentrun_operator import settings
+
+_CHATTY = {
+    "kopf": logging.INFO,
+    "kopf.objects": logging.WARNING,
+    "aiohttp.access": logging.WARNING,
+    "asyncio": logging.INFO,
+}
+
+
+def configure(config: settings.Settings) -> None:
+    """Set up logging of the whole process; call it once, before anything is logged."""
+    handler = logging.StreamHandler()  # standard error
+    shared: list[Callable[..., Any]] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Callable[..., Any] = (
+        structlog.processors.JSONRenderer()
+        if config.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=handler.stream.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            # kopf attaches the reference of the object it speaks of; everything else it attaches is the object itself.
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=["k8s_ref"])],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                renderer,
+            ],
+        )
+    )
+    level = logging.getLevelNamesMapping()[config.log_level.upper()]
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name, least in _CHATTY.items():
+        logging.getLogger(name).setLevel(max(level, least))

@@ -1,0 +1,182 @@
+"""What to do next for one run, and what to write: facts in, a frozen plan out. Nothing here waits, asks or writes.
+
+``plan`` is a ladder of early returns, each with its reason, from "there is no Job" to "it is over". The runner carries
+a plan out and comes back with new facts; so every step is decided from what *is*, never from what was done before, and
+a restarted operator decides the same.
+
+Rules that the ladder keeps:
+
+* Nothing but an intent stops a run: cancel, deletion, a start that cannot succeed, a CLI that does not exit after its
+  result. The intent is written to the status before the Job is deleted (``Completed`` condition, ``error``), so a Job
+  that is gone always has its reason on record.
+* An unknown state and a failed API request mean "keep going".
+* The verdict comes from ``forensics`` alone, after the log was read to its end.
+"""
+
+import dataclasses
+import datetime
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+from agentrun_operator import errors, facts, forensics, models, settings
+from agentrun_operator.status import fields, pods
+from agentrun_operator.status.observed import LogSeen, Observed
+
+__all__ = ["Action", "LogSeen", "Observed", "Plan", "plan"]
+
+# A pod whose Job is gone ends within its grace period; a node that does not answer must not hold the verdict up for
+# ever.
+_ORPHAN_POD_SECONDS = 60
+_SLOW_LOOK_SECONDS = 30
+_QUICK_LOOK_SECONDS = 0.05  # the least, so that a progress interval of 0 is no busy loop
+
+
+class Action(enum.StrEnum):
+    """What the runner does before it looks again."""
+
+    WAIT = "wait"
+    ADMIT = "admit"  # check that the agent is free, then create Secret and Job
+    STOP = "stop"  # write the status, then delete the Job
+    DRAIN = "drain"  # read the log to its end
+    FINISH = "finish"  # clean up, write the status, be done
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """``write`` is the whole new status (None: nothing to write); ``look_again`` is in seconds."""
+
+    action: Action
+    write: Mapping[str, Any] | None = None
+    look_again: float = _SLOW_LOOK_SECONDS
+
+
+def plan(run: models.AgentRun, seen: Observed, config: settings.Settings) -> Plan:
+    """Decide the next step of one run."""
+    if seen.job is None:
+        return _before_job(run, seen, config)
+    if _ended(seen.job, seen):
+        return _after_end(run, seen)
+    return _live(run, seen.job, seen, config)
+
+
+def _before_job(run: models.AgentRun, seen: Observed, config: settings.Settings) -> Plan:
+    if run.stop_wanted:
+        return _finish(run, seen)
+    if seen.refusal is not None:
+        return _finish(run, seen)
+    # Counted from the first failed try, not from the creation: a run may have waited for its turn for long.
+    if seen.trouble_since and (seen.now - seen.trouble_since).total_seconds() >= run.spec.timeouts.pending_seconds:
+        unreachable = forensics.Failure(
+            code=errors.ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
+            message=f"The run could not be started within {run.spec.timeouts.pending_seconds} s: {seen.trouble}",
+        )
+        return _finish(run, dataclasses.replace(seen, refusal=unreachable))
+    if seen.busy_with:
+        return _write(fields.queued(run, seen), seen, config, look_again=_SLOW_LOOK_SECONDS)
+    return Plan(action=Action.ADMIT)
+
+
+def _live(run: models.AgentRun, job: facts.JobFacts, seen: Observed, config: settings.Settings) -> Plan:
+    stop = _stop_reason(run, seen, config)
+    if stop is None:
+        # The log and the limits have no events of their own, so a live run looks at them itself.
+        return _write(
+            fields.live(run, job, seen),
+            seen,
+            config,
+            look_again=min(config.progress_interval_seconds, _SLOW_LOOK_SECONDS),
+        )
+    after = fields.stopping(run, job, seen, reason=stop.reason, message=stop.message, failure=stop.failure)
+    # Written before the Job is deleted; while the pod ends, only what changed its course is worth another write.
+    write = after if fields.urgent(seen.written, after) else None
+    return Plan(action=Action.WAIT if job.deleting else Action.STOP, write=write, look_again=5)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Stop:
+    reason: str
+    message: str
+    failure: forensics.Failure | None = None
+
+
+def _stop_reason(run: models.AgentRun, seen: Observed, config: settings.Settings) -> _Stop | None:
+    if run.spec.cancel:
+        return _Stop(reason=fields.CANCELLING, message="spec.cancel is set: the agent is being stopped.")
+    if run.metadata.deletion_timestamp is not None:
+        return _Stop(reason=fields.DELETING, message="The AgentRun is being deleted: the agent is being stopped.")
+    recorded = fields.recorded_stop(seen.written)
+    if recorded is not None:  # an earlier operator had decided so; what it saw may be gone by now
+        return _Stop(reason=recorded.reason, message=recorded.message, failure=recorded.failure)
+    failure = _start_failure(run, seen, config)
+    if failure is not None:
+        return _Stop(reason=fields.START_FAILED, message=failure.message, failure=failure)
+    if _hangs_after_result(run, seen):
+        seconds = run.spec.timeouts.result_grace_seconds
+        text = f"The CLI printed its result but was still running {seconds} s later: it is being stopped."
+        return _Stop(reason=fields.RESULT_GRACE, message=text)
+    return None
+
+
+def _start_failure(run: models.AgentRun, seen: Observed, config: settings.Settings) -> forensics.Failure | None:
+    state = pods.describe(seen.pod)
+    if state.ready or seen.job is None or (seen.pod is not None and (seen.pod.finished or seen.pod.deleting)):
+        return None
+    if seen.pod is not None and seen.pod.main is not None and seen.pod.main.has_started:
+        return None
+    confirmed = fields.condition_age(seen.written, models.ConditionType.POD_READY, state.reason, seen.now)
+    late = _age(seen.job.created_at, seen.now) >= run.spec.timeouts.pending_seconds
+    if not late and not (state.hopeless and confirmed >= config.start_confirm_seconds):
+        return None
+    verdict = forensics.diagnose(fields.facts_for_verdict(run, seen))
+    return forensics.Failure(code=verdict.code or errors.ErrorCode.POD_SCHEDULE_FAILED, message=verdict.message)
+
+
+def _hangs_after_result(run: models.AgentRun, seen: Observed) -> bool:
+    running = seen.pod is not None and seen.pod.main is not None and seen.pod.main.running
+    said = seen.log.transcript
+    if not running or not said.result_seen or said.active_since_result or seen.log.last_growth is None:
+        return False
+    return (seen.now - seen.log.last_growth).total_seconds() >= run.spec.timeouts.result_grace_seconds
+
+
+def _ended(job: facts.JobFacts, seen: Observed) -> bool:
+    pod = seen.pod
+    if job.finished and (pod is None or pod.finished):
+        return True
+    if pod is not None and pod.main is not None and pod.main.exit_code == 0:
+        return True  # that can no longer change; pod phase and Job condition follow one and two seconds later
+    if job.gone and seen.job_gone_at is not None:
+        return (seen.now - seen.job_gone_at).total_seconds() >= _ORPHAN_POD_SECONDS
+    return False
+
+
+def _after_end(run: models.AgentRun, seen: Observed) -> Plan:
+    if not seen.log.drained:
+        return Plan(action=Action.DRAIN, look_again=1)
+    return _finish(run, seen)
+
+
+def _finish(run: models.AgentRun, seen: Observed) -> Plan:
+    verdict = forensics.diagnose(fields.facts_for_verdict(run, seen))
+    return Plan(action=Action.FINISH, write=fields.final(run, seen, verdict))
+
+
+def _write(after: Mapping[str, Any], seen: Observed, config: settings.Settings, *, look_again: float) -> Plan:
+    """Write at once what people and programs wait for; let progress gather; keep the heartbeat."""
+    changed = fields.changed(seen.written, after)
+    since = (seen.now - seen.written_at).total_seconds() if seen.written_at else float("inf")
+    urgent = fields.urgent(seen.written, after)
+    progressed = bool(changed - {"heartbeatTime"}) and since >= config.progress_interval_seconds
+    heartbeat = "heartbeatTime" in changed and since >= config.heartbeat_seconds
+    if urgent or progressed or heartbeat:
+        return Plan(action=Action.WAIT, write=after, look_again=max(look_again, _QUICK_LOOK_SECONDS))
+    gathering = config.progress_interval_seconds - since if changed - {"heartbeatTime"} else look_again
+    return Plan(action=Action.WAIT, look_again=max(min(look_again, gathering), _QUICK_LOOK_SECONDS))
+
+
+def _age(timestamp: str, now: datetime.datetime) -> float:
+    """Seconds since an RFC 3339 time; 0 for an empty one."""
+    if not timestamp:
+        return 0
+    return (now - datetime.datetime.fromisoformat(timestamp)).total_seconds()

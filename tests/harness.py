@@ -1,0 +1,167 @@
+"""A namespace of its own for each test, with the operator at work in it: for integration and end-to-end tests."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hack import cluster, playground
+
+RUNS = "agentruns.paperclip.io"
+KEEP_CLUSTER = "KEEP_TEST_CLUSTER"
+
+
+@contextlib.contextmanager
+def running_cluster(name: str, level: str) -> Iterator[playground.Kubectl]:
+    """A cluster with the CRD and the operator's rights. It is stopped at the end, unless KEEP_TEST_CLUSTER is set."""
+    up = cluster.up(name, level)
+    try:
+        kubectl = playground.Kubectl(kubeconfig=up.kubeconfig, binary=str(up.bin_dir / "kubectl"))
+        playground.install(kubectl)
+        yield kubectl
+    finally:
+        if KEEP_CLUSTER not in os.environ:
+            cluster.down(name)
+
+
+@dataclasses.dataclass(slots=True)
+class Site:
+    """One namespace with its shared volume, and the operator that serves it."""
+
+    kubectl: playground.Kubectl
+    namespace: str
+    folder: pathlib.Path
+    settings: dict[str, str]
+    operator: playground.Process | None = None
+
+    @property
+    def volume(self) -> pathlib.Path:
+        """The shared volume, as this machine sees it."""
+        return self.folder / "volume"
+
+    @property
+    def operator_log(self) -> str:
+        """What the operator has logged so far."""
+        return (self.folder / "operator.log").read_text()
+
+    def start_operator(self, **settings: str) -> playground.Process:
+        """Start the operator with the rights of its service account."""
+        kubeconfig = playground.operator_kubeconfig(self.kubectl, self.folder / "operator.kubeconfig")
+        self.operator = playground.start_operator(
+            kubeconfig, log=self.folder / "operator.log", settings={**self.settings, **settings}
+        )
+        return self.operator
+
+    def kill_operator(self) -> None:
+        """kill -9, as the kernel or a power cut would."""
+        assert self.operator is not None
+        self.operator.send(signal.SIGKILL)
+        operator = self.operator
+        playground.wait_until(lambda: not operator.alive, seconds=5, what="the operator to be gone")
+
+    def stop_operator(self) -> None:
+        """SIGTERM, as an upgrade would."""
+        if self.operator is not None:
+            self.operator.stop()
+
+    def create(self, name: str, **spec: Any) -> dict[str, Any]:
+        """Create an AgentRun; ``spec`` is merged over a small valid one."""
+        body = {
+            "apiVersion": "paperclip.io/v1alpha1",
+            "kind": "AgentRun",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"companyId": "acme", "agent": {"id": "ada"}, "prompt": {"text": "Do the task."}, **spec},
+        }
+        created = self.kubectl.run("create", "-f", "-", "-o", "json", stdin=json.dumps(body))
+        return dict(json.loads(created))
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """One object."""
+        return dict(self.kubectl.get(kind, name, "-n", self.namespace))
+
+    def list(self, kind: str, *arguments: str) -> list[dict[str, Any]]:
+        """All objects of a kind."""
+        return list(self.kubectl.get(kind, "-n", self.namespace, *arguments)["items"])
+
+    def status(self, name: str) -> dict[str, Any]:
+        """The status of an AgentRun, {} while it has none."""
+        return dict(self.get(RUNS, name).get("status") or {})
+
+    def patch(self, name: str, patch: Mapping[str, Any]) -> None:
+        """Merge ``patch`` into an AgentRun."""
+        self.kubectl.run("patch", RUNS, name, "-n", self.namespace, "--type=merge", "-p", json.dumps(patch))
+
+    def wait_phase(self, name: str, *phases: str, seconds: float = 60) -> dict[str, Any]:
+        """Wait until the run is in one of the phases; returns its status."""
+
+        def reached() -> dict[str, Any] | None:
+            status = self.status(name)
+            return status if status.get("phase") in phases else None
+
+        try:
+            return playground.wait_until(reached, seconds=seconds, what=f"{name} to be {' or '.join(phases)}")
+        except playground.PlaygroundError as e:
+            raise AssertionError(f"{e}; status: {self.status(name)}; operator:\n{self.operator_log[-3000:]}") from e
+
+    def wait_status(self, name: str, **fields: Any) -> dict[str, Any]:
+        """Wait until the status has these values; a callable value is asked."""
+
+        def reached() -> dict[str, Any] | None:
+            status = self.status(name)
+            fits = all(want(status.get(k)) if callable(want) else status.get(k) == want for k, want in fields.items())
+            return status if fits else None
+
+        try:
+            return playground.wait_until(reached, seconds=60, what=f"{name} to have {', '.join(fields)}")
+        except playground.PlaygroundError as e:
+            raise AssertionError(f"{e}; status: {self.status(name)}; operator:\n{self.operator_log[-3000:]}") from e
+
+    def log_file(self, name: str) -> pathlib.Path:
+        """The run's log on the shared volume, as this machine sees it."""
+        return self.volume / pathlib.PurePosixPath(self.status(name)["logPath"]).relative_to("/paperclip")
+
+
+@contextlib.contextmanager
+def site(kubectl: playground.Kubectl, folder: pathlib.Path, *, image: str, **settings: str) -> Iterator[Site]:
+    """A fresh namespace; at the end its operator and everything in it are gone."""
+    namespace = f"t-{uuid.uuid4().hex[:8]}"
+    volume = folder / "volume"
+    volume.mkdir()
+    if os.geteuid() == 0:
+        os.chown(volume, playground.AGENT_UID, playground.AGENT_UID)
+    place = Site(
+        kubectl=kubectl,
+        namespace=namespace,
+        folder=folder,
+        settings={
+            "NAMESPACES": namespace,
+            "DATA_PATH": str(volume),
+            "IMAGE": image,
+            "LOG_LEVEL": "debug",
+            **settings,
+        },
+    )
+    playground.make_namespace(kubectl, namespace, {"hostPath": {"path": str(volume), "type": "Directory"}})
+    try:
+        yield place
+    finally:
+        _clean_up(place)
+
+
+def _clean_up(place: Site) -> None:
+    kubectl, namespace = place.kubectl, place.namespace
+    if place.operator is not None and place.operator.alive:
+        kubectl.run("delete", RUNS, "--all", "-n", namespace, "--timeout=60s")
+        place.stop_operator()
+    else:
+        for run in place.list(RUNS):
+            patch = json.dumps({"metadata": {"finalizers": None}})
+            kubectl.run("patch", RUNS, run["metadata"]["name"], "-n", namespace, "--type=merge", "-p", patch)
+    kubectl.run("delete", "pods", "--all", "-n", namespace, "--grace-period=0", "--force", "--wait=false")
+    kubectl.run("delete", "namespace", namespace, "--wait=false")
+    kubectl.run("delete", "persistentvolume", f"{namespace}-{playground.CLAIM}", "--wait=false")

@@ -1,0 +1,95 @@
+"""What a kubelet and an agent would do, done by the test: pod states through the API, the log on the shared volume."""
+
+import json
+import pathlib
+import time
+from typing import Any
+
+from hack import playground
+from tests import harness
+
+TRANSCRIPTS = pathlib.Path(__file__).parents[1] / "data" / "transcripts" / "2.1.329"
+
+
+NODE = "played-by-the-test"
+
+
+def make_node(kubectl: playground.Kubectl) -> None:
+    """A node that takes no pod by itself."""
+    kubectl.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "spec": {"unschedulable": True}})
+
+
+def transcript(scenario: str) -> bytes:
+    """The real output of the CLI in a scenario."""
+    return (TRANSCRIPTS / scenario / "stdout.ndjson").read_bytes()
+
+
+class Pod:
+    """The one pod of a run's Job."""
+
+    def __init__(self, site: harness.Site, run: str) -> None:
+        status = site.wait_status(run, job=bool)
+        selector = f"batch.kubernetes.io/job-name={status['job']['name']}"
+        pods = playground.wait_until(lambda: site.list("pods", "-l", selector), seconds=20, what=f"the pod of {run}")
+        assert len(pods) == 1
+        self._site = site
+        self.name: str = pods[0]["metadata"]["name"]
+        self.uid: str = pods[0]["metadata"]["uid"]
+        self._bind()
+        self._log = site.volume / pathlib.PurePosixPath(status["logPath"]).relative_to("/paperclip")
+
+    def run(self) -> None:
+        """The agent starts."""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._log.touch()
+        self.set_state(phase="Running", state={"running": {"startedAt": _now()}})
+
+    def write(self, data: bytes) -> None:
+        """The agent prints."""
+        with self._log.open("ab") as file:
+            file.write(data)
+
+    def end(self, exit_code: int, *, message: str = "", reason: str = "") -> None:
+        """The agent ends, and with it the pod."""
+        ended = {"exitCode": exit_code, "startedAt": _now(), "finishedAt": _now(), "message": message}
+        ended["reason"] = reason or ("Completed" if exit_code == 0 else "Error")
+        self.set_state(phase="Failed" if exit_code else "Succeeded", state={"terminated": ended})
+
+    def wait(self, reason: str, message: str) -> None:
+        """The agent's container cannot start."""
+        self.set_state(phase="Pending", state={"waiting": {"reason": reason, "message": message}})
+
+    def set_state(self, *, phase: str, state: dict[str, Any]) -> None:
+        """Write the pod's status as a kubelet does."""
+        container = {
+            "name": "claude",
+            "image": "example.test/agent:1",
+            "imageID": "",
+            "ready": "running" in state,
+            "restartCount": 0,
+            "state": state,
+        }
+        patch = {"status": {"phase": phase, "containerStatuses": [container]}}
+        self._kubectl("patch", "pod", self.name, "--subresource=status", "--type=merge", "-p", json.dumps(patch))
+
+    def _bind(self) -> None:
+        """Put the pod on the node that is none, or the scheduler goes on saying that it finds no place for it."""
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": self.name},
+            "target": {"kind": "Node", "name": NODE},
+        }
+        path = f"/api/v1/namespaces/{self._site.namespace}/pods/{self.name}/binding"
+        self._site.kubectl.run("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
+
+    def vanish(self) -> None:
+        """The kubelet has ended the pod and lets go of the object."""
+        self._kubectl("delete", "pod", self.name, "--grace-period=0", "--force", "--wait=false", "--ignore-not-found")
+
+    def _kubectl(self, verb: str, *arguments: str) -> None:
+        self._site.kubectl.run(verb, *arguments, "-n", self._site.namespace)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
