@@ -139,6 +139,7 @@ def _agent_run(target: targets.Target, name: str, port: int | None) -> dict[str,
             "agent": {"id": "ada", "name": "Ada"},
             "prompt": {"text": _PROMPT},
             "claude": {"maxTurns": 10, "maxRetries": 2},
+            "timeouts": {"pendingSeconds": 300},
             "job": job,
         },
     }

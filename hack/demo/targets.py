@@ -26,6 +26,7 @@ LOCAL_STATE = playground.ROOT / ".local" / "clusters" / CLUSTER_NAME
 _SIDECAR_PORT = 18080
 _SIDECAR_IMAGE = os.environ.get("MOCK_IMAGE", "docker.io/library/python:3.12-alpine")
 _SCRIPT_CONFIG_MAP = "mock-anthropic"
+_LISTENS = f"import socket; socket.create_connection(('127.0.0.1', {_SIDECAR_PORT}), 1)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,7 @@ def _sidecar() -> dict[str, Any]:
                     "tools",
                 ],
                 "env": [{"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}],
-                "startupProbe": {"tcpSocket": {"host": "127.0.0.1", "port": _SIDECAR_PORT}, "periodSeconds": 1},
+                "startupProbe": {"exec": {"command": ["python3", "-c", _LISTENS]}, "periodSeconds": 1},
                 "securityContext": restricted,
                 "volumeMounts": [{"name": "mock-anthropic", "mountPath": mount, "readOnly": True}],
             }
