@@ -9,7 +9,7 @@ The tree::
     ├── SettingsError           a setting of the operator is missing or malformed (names setting, value, fix)
     ├── InvalidRunError         the AgentRun cannot be run as written (carries the ErrorCode)
     └── ApiError                the Kubernetes API refused or was out of reach (carries status, reason, its sentence)
-        ├── NotFoundError       404
+        ├── NotFoundError       404 with the API's own reason NotFound (a proxy's 404 says nothing about the object)
         ├── AlreadyExistsError  409, reason AlreadyExists
         ├── ConflictError       409, any other reason
         ├── RejectedError       400, 403, 413, 422: the same request will be refused again

@@ -19,6 +19,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.config import config_exception
 
 from agentrun_operator import errors, facts, names
+from agentrun_operator.forensics import messages
 
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
 _SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
@@ -113,7 +114,7 @@ class HttpKubeClient:
 
     async def get_secret_owner(self, namespace: str, name: str) -> str:
         body = await self._request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
-        refs = body["metadata"].get("ownerReferences", ())
+        refs = body.get("metadata", {}).get("ownerReferences", ())
         return next((ref["uid"] for ref in refs if ref.get("controller")), "")
 
     async def delete_secret(self, namespace: str, name: str) -> None:
@@ -135,8 +136,7 @@ class HttpKubeClient:
             raise
 
     async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
-        body = await self._request("GET", f"{_RUNS}/namespaces/{namespace}/{names.PLURAL}/{name}")
-        return dict(body)
+        return await self._request("GET", f"{_RUNS}/namespaces/{namespace}/{names.PLURAL}/{name}")
 
     async def read_pod_log(
         self, namespace: str, pod: str, container: str, *, follow: bool = False
@@ -149,7 +149,7 @@ class HttpKubeClient:
             async for chunk in response.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, TimeoutError) as e:
-            raise errors.UnavailableError(f"the log of pod {pod} broke off: {e}") from e
+            raise errors.UnavailableError(f"the log of pod {pod} broke off: {_words(e)}") from e
         finally:
             response.release()
 
@@ -161,9 +161,11 @@ class HttpKubeClient:
         query = {"labelSelector": selector, "limit": str(_PAGE)}
         while True:
             page = await self._request("GET", f"{api}{scope}/{plural}", query=query)
-            for item in page["items"]:
+            if "items" not in page:
+                raise errors.UnavailableError(f"GET {api}{scope}/{plural}: the answer could not be read: it is no list")
+            for item in page["items"] or ():  # Go writes an empty list as null, too
                 yield item
-            token = page["metadata"].get("continue")
+            token = page.get("metadata", {}).get("continue")
             if not token:
                 return
             query["continue"] = token
@@ -176,12 +178,12 @@ class HttpKubeClient:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | Sequence[Any] | None = None,
         content_type: str = "application/json",
-    ) -> Any:  # noqa: ANN401 - JSON
+    ) -> dict[str, Any]:
         response = await self._send(method, path, query=query, body=body, content_type=content_type)
         try:
-            return msgspec.json.decode(await response.read())
-        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as e:
-            raise errors.UnavailableError(f"{method} {path}: the answer could not be read: {e}") from e
+            return msgspec.json.decode(await response.read(), type=dict[str, Any])
+        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as e:
+            raise errors.UnavailableError(f"{method} {path}: the answer could not be read: {_words(e)}") from e
 
     async def _send(
         self,
@@ -204,18 +206,20 @@ class HttpKubeClient:
             if response.status < 400:  # noqa: PLR2004 - where HTTP's refusals begin
                 return response
             text = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as e:
-            raise errors.UnavailableError(f"{method} {path}: {type(e).__name__}: {e}") from e
+        except TimeoutError as e:
+            raise errors.UnavailableError(f"{method} {path}: no answer within {self._timeout.total:g} s") from e
+        except (aiohttp.ClientError, OSError) as e:
+            raise errors.UnavailableError(f"{method} {path}: {type(e).__name__}: {_words(e)}") from e
         raise api_error(response.status, text)
 
 
 def api_error(status: int, body: bytes) -> errors.ApiError:
-    """The exception for a refused request, with the API's own sentence."""
+    """The exception for a refused request, with the API's own sentence, or what can be made of a proxy's page."""
     try:
-        answer = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        answer = None
-    answer = answer if isinstance(answer, dict) else {"message": body[:500].decode(errors="replace")}
+        answer = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = messages.quote(body[:2000].decode(errors="replace"))
+        answer = {"message": f"HTTP {status}: {said}"} if said else {}
     message, reason = str(answer.get("message") or f"HTTP {status}"), str(answer.get("reason") or "")
     return _error_class(status, reason)(message, status=status, reason=reason)
 
@@ -224,7 +228,8 @@ def _error_class(status: int, reason: str) -> type[errors.ApiError]:
     by_status = {
         400: errors.RejectedError,
         403: errors.RejectedError,
-        404: errors.NotFoundError,
+        # Without the API server's own word for it, it may be a proxy in front of it that knows no such page.
+        404: errors.NotFoundError if reason == "NotFound" else errors.UnavailableError,
         405: errors.RejectedError,
         409: errors.AlreadyExistsError if reason == "AlreadyExists" else errors.ConflictError,
         413: errors.RejectedError,
@@ -233,11 +238,16 @@ def _error_class(status: int, reason: str) -> type[errors.ApiError]:
     return by_status.get(status, errors.UnavailableError)
 
 
+def _words(error: Exception) -> str:
+    """What an exception says; time-outs say nothing."""
+    return str(error) or type(error).__name__
+
+
 async def connect(*, timeout: float, context: str | None = None) -> HttpKubeClient:  # noqa: ASYNC109 - only stored
     """A client for the cluster that this process belongs to: its service account in a pod, else the kubeconfig.
 
     ``timeout`` limits each request, in seconds; ``context`` names a context of the kubeconfig. Raises SettingsError
-    when neither kind of credentials is found.
+    when neither kind of credentials is found, or the kubeconfig is malformed.
     """
     configuration = client.Configuration()
     # Must exceed what the runner sends at once, or requests queue up here unseen.
@@ -246,6 +256,11 @@ async def connect(*, timeout: float, context: str | None = None) -> HttpKubeClie
         await _load_credentials(configuration, context)
     except config_exception.ConfigException as e:
         raise errors.SettingsError(f"No way to reach Kubernetes: {e}. Set KUBECONFIG, or run inside a pod.") from e
+    except Exception as e:  # noqa: BLE001 - the loader checks nothing: it fails in whatever way the file makes it fail
+        raise errors.SettingsError(
+            f"No way to reach Kubernetes: the kubeconfig is malformed ({type(e).__name__}). Set KUBECONFIG, or run "
+            "inside a pod."
+        ) from e
     return HttpKubeClient(client.ApiClient(configuration), timeout=timeout)
 
 

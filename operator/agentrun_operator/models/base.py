@@ -24,22 +24,33 @@ def immutable(field: str) -> dict[str, pydantic.JsonValue]:
     )
 
 
-_ID_RULE = rule(
-    f"self.matches('{names.ID_PATTERN}')",
-    "only letters, digits and hyphens are allowed, because the id becomes part of names and paths",
-)
+def text(pattern: str, meaning: str, *, least: int = 0, most: int) -> Any:  # noqa: ANN401 - what pydantic.Field is
+    """A string of ``least`` to ``most`` characters that fits ``pattern``; ``meaning`` says so to people.
+
+    The pattern is checked twice by the API server: the schema's check is for programs, the rule's has the sentence.
+    """
+    quoted = pattern.replace("\\", "\\\\")
+    return pydantic.Field(
+        pattern=pattern,
+        min_length=least or None,
+        max_length=most,
+        json_schema_extra={"x-kubernetes-validations": [rule(f"self.matches('{quoted}')", meaning)]},
+    )
+
 
 Id = Annotated[
     str,
-    pydantic.Field(
-        pattern=names.ID_PATTERN,
-        min_length=1,
-        max_length=names.MAX_ID_LENGTH,
-        json_schema_extra={"x-kubernetes-validations": [_ID_RULE]},
+    text(
+        names.ID_PATTERN,
+        "only letters, digits and hyphens are allowed, because the id becomes part of names and paths",
+        least=1,
+        most=names.MAX_ID_LENGTH,
     ),
 ]
-AbsolutePath = Annotated[str, pydantic.Field(pattern=r"^/[^\x00]*$", max_length=4096)]
-Decimal = Annotated[str, pydantic.Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=16)]
+AbsolutePath = Annotated[str, text(r"^/[^\x00]*$", "must be an absolute path: it has to begin with /", most=4096)]
+Decimal = Annotated[
+    str, text(r"^[0-9]{1,9}(\.[0-9]{1,6})?$", "must be a decimal number such as 2.50, in quotes", most=16)
+]
 
 # Kubernetes' own types pass through unread; the API server checks them when the Job is created.
 KubernetesObject = Annotated[

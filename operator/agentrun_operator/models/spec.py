@@ -8,6 +8,24 @@ import pydantic
 from agentrun_operator.models import base
 
 
+SessionId = Annotated[
+    str,
+    base.text(
+        r"^[a-zA-Z0-9][a-zA-Z0-9-]*$",
+        "must be a session id as status.session.id gives it: letters, digits and hyphens",
+        most=128,
+    ),
+]
+ModelId = Annotated[
+    str,
+    base.text(
+        r"^[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]*$",
+        "must be a model id or alias such as sonnet: letters, digits and any of . _ : / @ [ ] -",
+        most=256,
+    ),
+]
+
+
 class Agent(base.Model):
     """The agent whose work this run is. At most one run of an agent is live at any time."""
 
@@ -18,7 +36,7 @@ class Agent(base.Model):
 class Session(base.Model):
     """The Claude session to continue. Left out: a new session is begun."""
 
-    id: Annotated[str, pydantic.Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9-]*$", max_length=128)] = pydantic.Field(
+    id: SessionId = pydantic.Field(
         description="Id of the session to resume, as status.session.id of an earlier run of the same agent gave it."
     )
     cwd: base.AbsolutePath | None = pydantic.Field(
@@ -47,8 +65,8 @@ class Effort(enum.StrEnum):
 class Claude(base.Model):
     """How the Claude Code CLI is called."""
 
-    model: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]*$", max_length=256)] | None = (
-        pydantic.Field(None, description="Model id or alias (--model). Left out: the CLI's own default.")
+    model: ModelId | None = pydantic.Field(
+        None, description="Model id or alias (--model). Left out: the CLI's own default."
     )
     effort: Effort | None = pydantic.Field(
         None, description="Reasoning effort (--effort). Left out: the CLI's default."

@@ -1,0 +1,615 @@
+"""The Kubernetes client against a real API server with the operator's rights, and against servers that misbehave."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import pathlib
+import socket
+import threading
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import Any
+from urllib import parse
+
+import pytest
+from kubernetes.aio.config import kube_config
+
+from agentrun_operator import errors, facts, kube, names
+from hack import playground
+from tests import harness
+from tests.integration import kubelet
+
+OURS = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+RUN = {"companyId": "acme", "agent": {"id": "ada"}, "prompt": {"text": "Do it."}}
+
+
+@contextlib.asynccontextmanager
+async def connected(kubeconfig: pathlib.Path, *, timeout: float = 10) -> AsyncIterator[kube.HttpKubeClient]:  # noqa: ASYNC109 - only passed on
+    """A client for the cluster of a kubeconfig."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))  # read from KUBECONFIG on import
+        client = await kube.connect(timeout=timeout)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+# --- a real API server -----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """A namespace without an operator, as the administrator sees it."""
+
+    kubectl: playground.Kubectl
+    namespace: str
+
+    def run(self, *arguments: str, stdin: object = None) -> str:
+        """Output of kubectl in the namespace."""
+        text = None if stdin is None else json.dumps(stdin)
+        return self.kubectl.run(*arguments, "-n", self.namespace, stdin=text)
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """One object."""
+        return dict(self.kubectl.get(kind, name, "-n", self.namespace))
+
+    def names(self, kind: str) -> list[str]:
+        """The names of all objects of a kind."""
+        return self.run("get", kind, "-o", "jsonpath={.items[*].metadata.name}").split()
+
+    def create_run(self, name: str) -> kube.Ref:
+        """A new AgentRun."""
+        body = {"apiVersion": "paperclip.io/v1alpha1", "kind": "AgentRun", "metadata": {"name": name}, "spec": RUN}
+        created = json.loads(self.run("create", "-f", "-", "-o", "json", stdin=body))
+        return kube.Ref(namespace=self.namespace, name=name, uid=created["metadata"]["uid"])
+
+    def job(self, name: str, *, labels: Mapping[str, str] = OURS, **spec: Any) -> dict[str, Any]:
+        """A Job that gets no pod, unless it is not suspended."""
+        pod = {"restartPolicy": "Never", "nodeName": kubelet.NODE, "containers": [{"name": "claude", "image": "a"}]}
+        return {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name, "namespace": self.namespace, "labels": dict(labels)},
+            "spec": {"suspend": True, "template": {"metadata": {"labels": dict(labels)}, "spec": pod}, **spec},
+        }
+
+    def secret(self, name: str, owners: tuple[Mapping[str, Any], ...] = ()) -> dict[str, Any]:
+        """A Secret."""
+        meta = {"name": name, "namespace": self.namespace, "ownerReferences": list(owners)}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"prompt": "Do it."}}
+
+
+@pytest.fixture(scope="module")
+def kubeconfig(kubectl: playground.Kubectl, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The operator's own credentials."""
+    return playground.operator_kubeconfig(kubectl, tmp_path_factory.mktemp("kube") / "kubeconfig")
+
+
+@pytest.fixture
+async def client(kubeconfig: pathlib.Path) -> AsyncIterator[kube.HttpKubeClient]:
+    """A client with the operator's rights."""
+    async with connected(kubeconfig) as client:
+        yield client
+
+
+@pytest.fixture
+def place(kubectl: playground.Kubectl) -> Iterator[Place]:
+    """A namespace of its own."""
+    name = f"kube-{uuid.uuid4().hex[:8]}"
+    kubectl.run("create", "namespace", name)
+    yield Place(kubectl, name)
+    kubectl.run("delete", "namespace", name, "--wait=false")
+
+
+async def test_a_created_job_is_found_again(place: Place, client: kube.HttpKubeClient) -> None:
+    """Create, get and list give the same facts."""
+    created = await client.create_job(place.job("one"))
+
+    assert (created.name, created.namespace, created.finished) == ("one", place.namespace, False)
+    assert created.uid == place.get("job", "one")["metadata"]["uid"]
+    assert [job.uid for job in await client.list_jobs(place.namespace)] == [created.uid]
+    assert (await client.get_job(place.namespace, "one")).uid == created.uid
+
+
+async def test_jobs_of_others_are_not_listed(place: Place, client: kube.HttpKubeClient) -> None:
+    """Only what carries the operator's label, and all of the labels that were asked for; one namespace or all."""
+    mark = uuid.uuid4().hex
+    for name, labels in {
+        "ours": {**OURS, "mark": mark},
+        "ours-too": {**OURS, "mark": mark, "agent": "ada"},
+        "not-marked": OURS,
+        "foreign": {"mark": mark},
+        "helm": {names.LABEL_MANAGED_BY: "Helm", "mark": mark},
+    }.items():
+        await client.create_job(place.job(name, labels=labels))
+
+    async def found(*arguments: Any) -> list[str]:
+        return [job.name for job in await client.list_jobs(*arguments)]
+
+    assert await found(place.namespace) == ["not-marked", "ours", "ours-too"]
+    assert await found(place.namespace, {"mark": mark}) == ["ours", "ours-too"]
+    assert await found(place.namespace, {"mark": mark, "agent": "ada"}) == ["ours-too"]
+    assert await found("", {"mark": mark}) == ["ours", "ours-too"]
+    assert await found("default", {"mark": mark}) == []
+
+
+@pytest.mark.parametrize("page", [1, 2, 5, 6])
+async def test_a_long_list_comes_whole(
+    place: Place, client: kube.HttpKubeClient, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """However many pages it takes, each Job is there once."""
+    monkeypatch.setattr(kube, "_PAGE", page)
+    for number in range(5):
+        await client.create_job(place.job(f"job-{number}"))
+
+    assert [job.name for job in await client.list_jobs(place.namespace)] == [f"job-{n}" for n in range(5)]
+
+
+async def test_a_name_that_is_taken(place: Place, client: kube.HttpKubeClient) -> None:
+    """AlreadyExists is told apart from other conflicts, for Jobs and for Secrets."""
+    await client.create_job(place.job("taken"))
+    await client.create_secret(place.secret("taken"))
+
+    with pytest.raises(errors.AlreadyExistsError, match='jobs.batch "taken" already exists'):
+        await client.create_job(place.job("taken"))
+    with pytest.raises(errors.AlreadyExistsError, match='secrets "taken" already exists') as caught:
+        await client.create_secret(place.secret("taken"))
+
+    assert (caught.value.status, caught.value.reason) == (409, "AlreadyExists")
+
+
+async def test_only_exactly_this_job_is_deleted(place: Place, client: kube.HttpKubeClient) -> None:
+    """A Job of the same name with another uid is somebody else's: a conflict, and it stays."""
+    job = await client.create_job(place.job("one"))
+
+    with pytest.raises(errors.ConflictError, match="the UID in the precondition") as caught:
+        await client.delete_job(dataclasses.replace(job, uid=str(uuid.uuid4())))
+
+    assert (caught.value.status, caught.value.reason) == (409, "Conflict")
+    assert not (await client.get_job(place.namespace, "one")).deleting
+    await client.delete_job(job)
+    await eventually(lambda: gone(client.get_job(place.namespace, "one")))
+
+
+async def test_a_deleted_job_stays_until_its_pod_is_gone(place: Place, client: kube.HttpKubeClient) -> None:
+    """Else its agent would be taken for free while it still works."""
+    job = await client.create_job(place.job("busy", suspend=False))
+    pods = await eventually(lambda: client.list_pods(place.namespace))
+    assert [(pod.job_uid, pod.node) for pod in pods] == [(job.uid, kubelet.NODE)]
+
+    await client.delete_job(job)
+
+    async def ending() -> bool:
+        return all(pod.deleting for pod in await client.list_pods(place.namespace))
+
+    await eventually(ending)
+    assert (await client.get_job(place.namespace, "busy")).deleting
+    await client.delete_job(job)  # asked again: no error, nothing changes
+    assert (await client.get_job(place.namespace, "busy")).deleting
+    place.run("delete", "pod", pods[0].name, "--grace-period=0", "--force")
+    await eventually(lambda: gone(client.get_job(place.namespace, "busy")))
+    assert await client.list_pods(place.namespace) == []
+
+
+async def test_pods_of_others_are_not_listed(place: Place, client: kube.HttpKubeClient) -> None:
+    """Only the pods of this operator's Jobs."""
+    for name, labels in {"ours": OURS, "foreign": {"app": "web"}}.items():
+        await client.create_job(place.job(name, labels=labels, suspend=False))
+    await eventually(lambda: asyncio.to_thread(lambda: len(place.names("pods")) == 2))
+
+    assert [pod.job_uid for pod in await client.list_pods(place.namespace)] == [
+        (await client.get_job(place.namespace, "ours")).uid
+    ]
+
+
+@pytest.mark.parametrize(
+    ("controllers", "expected"),
+    [((), ""), ((False,), ""), ((True,), "second"), ((False, True), "second")],
+    ids=["none", "owner", "controller", "both"],
+)
+async def test_the_owner_of_a_secret_is_its_controller(
+    place: Place, client: kube.HttpKubeClient, controllers: tuple[bool, ...], expected: str
+) -> None:
+    """Other owners do not count."""
+    runs = {False: place.create_run("first"), True: place.create_run("second")}
+    owners = tuple(
+        {
+            "apiVersion": "paperclip.io/v1alpha1",
+            "kind": "AgentRun",
+            "name": runs[controller].name,
+            "uid": runs[controller].uid,
+            "controller": controller,
+        }
+        for controller in controllers
+    )
+    await client.create_secret(place.secret("prompt", owners))
+
+    owner = await client.get_secret_owner(place.namespace, "prompt")
+
+    assert owner == (runs[True].uid if expected else "")
+
+
+async def test_a_secret_is_deleted_with_its_contents(place: Place, client: kube.HttpKubeClient) -> None:
+    """At once."""
+    await client.create_secret(place.secret("prompt"))
+    await client.delete_secret(place.namespace, "prompt")
+    assert place.names("secrets") == []
+
+
+async def test_deleting_what_is_not_there_is_no_error(place: Place, client: kube.HttpKubeClient) -> None:
+    """A clean-up may be repeated: a Job and a Secret that exist are deleted, missing ones are passed over."""
+    await client.delete_job(facts.JobFacts(name="missing", namespace=place.namespace, uid=str(uuid.uuid4())))
+    await client.delete_secret(place.namespace, "missing")
+    assert place.names("jobs,secrets") == []
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client, where: client.get_job(where, "missing"),
+        lambda client, where: client.get_secret_owner(where, "missing"),
+        lambda client, where: client.write_run_status(kube.Ref(where, "missing", str(uuid.uuid4())), {}),
+        lambda client, where: whole_log(client, where),
+    ],
+    ids=["get_job", "get_secret_owner", "write_run_status", "read_pod_log"],
+)
+async def test_what_is_missing_is_told_as_such(
+    place: Place, client: kube.HttpKubeClient, ask: Callable[[kube.HttpKubeClient, str], Awaitable[object]]
+) -> None:
+    """NotFoundError with the API's sentence."""
+    with pytest.raises(errors.NotFoundError, match='"missing" not found') as caught:
+        await ask(client, place.namespace)
+    assert caught.value.status == 404
+
+
+async def test_a_status_is_replaced_as_a_whole(place: Place, client: kube.HttpKubeClient) -> None:
+    """What the new status does not have is gone, and the spec is left alone."""
+    run = place.create_run("one")
+    before = place.get(harness.RUNS, "one")["spec"]
+
+    await client.write_run_status(run, {"phase": "Running", "podName": "p", "session": {"id": "s", "cwd": "/work"}})
+    await client.write_run_status(run, {"phase": "Failed", "session": {"id": "s"}})
+
+    after = place.get(harness.RUNS, "one")
+    assert after["status"] == {"phase": "Failed", "session": {"id": "s"}}
+    assert after["spec"] == before
+
+
+async def test_the_status_of_a_later_run_of_that_name_is_left_alone(place: Place, client: kube.HttpKubeClient) -> None:
+    """The uid decides: for the run that is gone there is nothing to write any more."""
+    place.create_run("one")
+
+    with pytest.raises(errors.NotFoundError, match="another one by now"):
+        await client.write_run_status(kube.Ref(place.namespace, "one", str(uuid.uuid4())), {"phase": "Failed"})
+
+    assert "status" not in place.get(harness.RUNS, "one")
+
+
+async def test_a_status_that_breaks_the_schema_is_rejected(place: Place, client: kube.HttpKubeClient) -> None:
+    """Not taken for a run that is gone, although the API server answers 422 to both; its sentence is kept."""
+    run = place.create_run("one")
+
+    with pytest.raises(errors.RejectedError, match='status.phase: Unsupported value: "Nonsense"') as caught:
+        await client.write_run_status(run, {"phase": "Nonsense"})
+
+    assert caught.value.status == 422
+    assert "status" not in place.get(harness.RUNS, "one")
+
+
+async def test_an_invalid_job_is_rejected(place: Place, client: kube.HttpKubeClient) -> None:
+    """With the API's own sentence, which names the field."""
+    with pytest.raises(errors.RejectedError, match="spec.backoffLimit") as caught:
+        await client.create_job(place.job("bad", backoffLimit=-1))
+    assert (caught.value.status, caught.value.reason) == (422, "Invalid")
+
+
+async def test_what_is_forbidden_is_rejected(place: Place, client: kube.HttpKubeClient) -> None:
+    """The sentence names user, verb and resource: what an administrator needs to fix it."""
+    place.create_run("one")
+
+    with pytest.raises(errors.RejectedError, match='agentrun-operator" cannot get resource "agentruns"') as caught:
+        await client.get_run(place.namespace, "one")
+
+    assert (caught.value.status, caught.value.reason) == (403, "Forbidden")
+
+
+async def test_a_quota_rejects_with_its_sentence(place: Place, client: kube.HttpKubeClient) -> None:
+    """403 Forbidden as well, told apart by the words."""
+    place.run("create", "quota", "none", "--hard=count/jobs.batch=0")
+    await eventually(lambda: asyncio.to_thread(lambda: "hard" in place.get("quota", "none")["status"]))
+
+    with pytest.raises(errors.RejectedError, match="exceeded quota: none"):
+        await client.create_job(place.job("one"))
+
+
+async def test_a_user_reads_the_whole_run(place: Place) -> None:
+    """``get_run``, with the rights of somebody who may."""
+    run = place.create_run("one")
+    assert place.kubectl.kubeconfig is not None
+    async with connected(place.kubectl.kubeconfig) as client:
+        body = await client.get_run(place.namespace, "one")
+        assert body["metadata"]["uid"] == run.uid
+        assert body["spec"]["prompt"] == {"text": "Do it."}
+        with pytest.raises(errors.NotFoundError, match='"missing" not found'):
+            await client.get_run(place.namespace, "missing")
+
+
+async def gone(question: Awaitable[object]) -> bool:
+    """Whether what is asked for does not exist."""
+    try:
+        await question
+    except errors.NotFoundError:
+        return True
+    return False
+
+
+async def eventually(ask: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - whatever is asked for
+    """The first true answer, within 15 seconds."""
+    async with asyncio.timeout(15):
+        while not (answer := await ask()):  # noqa: ASYNC110 - what is waited for happens on the server
+            await asyncio.sleep(0.05)
+    return answer
+
+
+async def whole_log(client: kube.HttpKubeClient, namespace: str, *, follow: bool = False) -> bytes:
+    """The log of a pod."""
+    return b"".join([chunk async for chunk in client.read_pod_log(namespace, "missing", "claude", follow=follow)])
+
+
+# --- servers that misbehave ------------------------------------------------------------------------------------------
+
+
+class Server:
+    """Gives every request the same answer, byte for byte, and then closes the connection or falls silent."""
+
+    def __init__(self, *answers: bytes, close: bool = True) -> None:
+        self._answers = answers
+        self._close = close
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.requests: list[str] = []
+        self.port: int = self._socket.getsockname()[1]
+
+    def __enter__(self) -> "Server":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        self._socket.close()
+        for connection in self._connections:
+            connection.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # closed: the test is over
+                return
+            self._connections.append(connection)
+            with contextlib.suppress(OSError):
+                self.requests.append(connection.recv(65_536).decode(errors="replace").partition("\r\n")[0])
+                connection.sendall(self._answers[min(len(self.requests), len(self._answers)) - 1])
+                if self._close:
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+def kubeconfig_for(port: int, folder: pathlib.Path) -> pathlib.Path:
+    """A kubeconfig for a server on loopback."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {"token": "made-up-token"}}],
+    }
+    target = folder / "kubeconfig"
+    target.write_text(json.dumps(config))
+    return target
+
+
+def http(status: int, body: bytes | dict[str, Any] = b"", *, length: int | None = None) -> bytes:
+    """An HTTP answer; ``length`` is what it claims, if that is not its length."""
+    text = json.dumps(body).encode() if isinstance(body, dict) else body
+    head = f"HTTP/1.1 {status} Whatever\r\nContent-Length: {len(text) if length is None else length}\r\n\r\n"
+    return head.encode() + text
+
+
+def refusal(code: int, reason: str, message: str) -> dict[str, Any]:
+    """What the API server sends with a refusal."""
+    return {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason, "message": message}
+
+
+HTML = b"<html>\r\n<head><title>Bad Gateway</title></head>\r\n<body><h1>nginx</h1></body></html>"
+WHERE = "GET /apis/batch/v1/namespaces/team-a/jobs"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (http(500, refusal(500, "InternalError", "etcdserver: timed out")), "Unavailable", "^etcdserver: timed out$"),
+        (http(503, refusal(503, "ServiceUnavailable", "no endpoints")), "Unavailable", "^no endpoints$"),
+        (http(504, refusal(504, "Timeout", "try again")), "Unavailable", "^try again$"),
+        (http(429, refusal(429, "TooManyRequests", "too many requests")), "Unavailable", "^too many requests$"),
+        (http(429, b"Too many requests, please try again later.\n"), "Unavailable", "HTTP 429: .*try again later"),
+        (http(401, refusal(401, "Unauthorized", "Unauthorized")), "Unavailable", "^Unauthorized$"),  # renewed tokens
+        (http(410, refusal(410, "Expired", "continue parameter is too old")), "Unavailable", "too old"),
+        (http(500), "Unavailable", "^HTTP 500$"),
+        (http(500, {}), "Unavailable", "^HTTP 500$"),
+        (http(500, b"[]"), "Unavailable", "^HTTP 500"),
+        (http(500, b'{"kind":"Status","mess'), "Unavailable", "^HTTP 500$"),
+        (http(502, HTML), "Unavailable", "^HTTP 502: “Bad Gateway nginx”$"),
+        (http(502, b"\x00\xff\x1b[31m"), "Unavailable", "^HTTP 502"),
+        (http(500, refusal(500, "x", "y"), length=999), "Unavailable", f"^{WHERE}.*: .+"),
+        (http(200, HTML), "Unavailable", f"^{WHERE}: the answer could not be read: .+"),
+        (http(200, b'{"items":[{"meta'), "Unavailable", f"^{WHERE}: the answer could not be read: .+"),
+        (http(200, b'{"items":[', length=999), "Unavailable", f"^{WHERE}: the answer could not be read: .+"),
+        (http(200), "Unavailable", f"^{WHERE}: the answer could not be read: .+"),
+        (http(200, b'{"items":"\xff"}'), "Unavailable", f"^{WHERE}: the answer could not be read: .+"),
+        (http(200, b"[]"), "Unavailable", f"^{WHERE}: the answer could not be read: .+"),
+        (http(200, b"null"), "Unavailable", f"^{WHERE}: the answer could not be read: .+"),
+        (http(200, {}), "Unavailable", f"^{WHERE}: the answer could not be read: .+"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "Unavailable", f"^{WHERE}.*: .+"),
+        (b"", "Unavailable", f"^{WHERE}.*: .+"),
+        (http(400, refusal(400, "BadRequest", "bad selector")), "Rejected", "^bad selector$"),
+        (http(403, refusal(403, "Forbidden", "not you")), "Rejected", "^not you$"),
+        (http(403, HTML), "Rejected", "^HTTP 403: “Bad Gateway nginx”$"),
+        (http(413, b"request entity too large"), "Rejected", "HTTP 413: .*too large"),
+        (http(404, refusal(404, "NotFound", "none")), "NotFound", "^none$"),
+        (http(404, b"404 page not found\n"), "Unavailable", "HTTP 404: .*page not found"),  # not the API's own word
+        (http(404, HTML), "Unavailable", "HTTP 404: .*"),
+        (http(409, refusal(409, "Conflict", "changed")), "Conflict", "^changed$"),
+        (http(409, refusal(409, "AlreadyExists", "there")), "AlreadyExists", "^there$"),
+        (http(409, b"conflict"), "Conflict", "conflict"),
+    ],
+    ids=lambda value: repr(value[:60]) if isinstance(value, bytes) else str(value),
+)
+async def test_what_an_answer_means(tmp_path: pathlib.Path, answer: bytes, kind: str, words: str) -> None:
+    """Each kind of answer is one exception with a readable sentence; what is no answer may be asked for again."""
+    with Server(answer) as server:
+        async with connected(kubeconfig_for(server.port, tmp_path), timeout=5) as client:
+            with pytest.raises(errors.ApiError, match=words) as caught:
+                await client.list_jobs("team-a")
+
+    assert type(caught.value).__name__ == f"{kind}Error"
+    assert str(caught.value).isprintable()
+    assert "made-up-token" not in str(caught.value)
+
+
+CALLS: dict[str, Callable[[kube.HttpKubeClient], Awaitable[object]]] = {
+    "list_jobs": lambda client: client.list_jobs(),
+    "list_pods": lambda client: client.list_pods("team-a"),
+    "get_job": lambda client: client.get_job("team-a", "one"),
+    "create_job": lambda client: client.create_job({"metadata": {"namespace": "team-a"}}),
+    "delete_job": lambda client: client.delete_job(facts.JobFacts(name="one", namespace="team-a", uid="u")),
+    "create_secret": lambda client: client.create_secret({"metadata": {"namespace": "team-a"}}),
+    "get_secret_owner": lambda client: client.get_secret_owner("team-a", "one"),
+    "delete_secret": lambda client: client.delete_secret("team-a", "one"),
+    "write_run_status": lambda client: client.write_run_status(kube.Ref("team-a", "one", "u"), {}),
+    "get_run": lambda client: client.get_run("team-a", "one"),
+    "read_pod_log": lambda client: whole_log(client, "team-a"),
+}
+
+
+def test_every_method_is_called() -> None:
+    """A new method of the client is tried on bad servers, too."""
+    methods = {name for name in vars(kube.KubeClient) if not name.startswith("_")}
+    assert methods - {"close"} == set(CALLS)
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_nobody_listens(tmp_path: pathlib.Path, call: str) -> None:
+    """Connection refused: UnavailableError naming what was asked and where."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with connected(kubeconfig_for(port, tmp_path)) as client:
+        with pytest.raises(errors.UnavailableError, match=rf"^(GET|POST|PATCH|DELETE) /api.*{port}") as caught:
+            await CALLS[call](client)
+    assert caught.value.status == 0
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_nobody_answers(tmp_path: pathlib.Path, call: str) -> None:
+    """A server that takes the connection and says nothing: UnavailableError after the time-out, which is named."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with connected(kubeconfig_for(silent.getsockname()[1], tmp_path), timeout=0.2) as client:
+            with pytest.raises(errors.UnavailableError, match=r"^[A-Z]+ /api\S*: no answer within 0\.2 s$"):
+                async with asyncio.timeout(3):
+                    await CALLS[call](client)
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_the_server_is_in_trouble(tmp_path: pathlib.Path, call: str) -> None:
+    """A 500 is UnavailableError from every method, asked once: only the caller knows whether to try again."""
+    with Server(http(500, refusal(500, "InternalError", "etcdserver: timed out"))) as server:
+        async with connected(kubeconfig_for(server.port, tmp_path)) as client:
+            with pytest.raises(errors.UnavailableError, match="^etcdserver: timed out$"):
+                await CALLS[call](client)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("call", sorted(CALLS.keys() - {"read_pod_log"}))
+@pytest.mark.parametrize("body", [b"[]", b"null", b"7", b"OK"])
+async def test_an_answer_that_is_no_object(tmp_path: pathlib.Path, call: str, body: bytes) -> None:
+    """Somebody else answers in the API server's place: nothing can be concluded."""
+    with Server(http(200, body)) as server:
+        async with connected(kubeconfig_for(server.port, tmp_path)) as client:
+            with pytest.raises(errors.UnavailableError, match="the answer could not be read"):
+                await CALLS[call](client)
+
+
+@pytest.mark.parametrize("follow", [True, False])
+async def test_a_log_that_breaks_off(tmp_path: pathlib.Path, *, follow: bool) -> None:
+    """What came is handed on; then UnavailableError: it was not the end of the log."""
+    chunks = []
+    with Server(http(200, b"one\ntw", length=999)) as server:
+        async with connected(kubeconfig_for(server.port, tmp_path)) as client:
+            with pytest.raises(errors.UnavailableError, match="^the log of pod p broke off: .+"):  # noqa: PT012
+                async for chunk in client.read_pod_log("team-a", "p", "claude", follow=follow):
+                    chunks.append(chunk)
+    assert b"".join(chunks) == b"one\ntw"
+    [request] = server.requests
+    assert ("follow=true" in request) == follow
+
+
+async def test_a_log_that_stands_still(tmp_path: pathlib.Path) -> None:
+    """Not followed, it must come without long pauses: a hanging kubelet would hold up the verdict for ever."""
+    with Server(http(200, b"one\n", length=999), close=False) as server:
+        async with connected(kubeconfig_for(server.port, tmp_path), timeout=0.2) as client:
+            with pytest.raises(errors.UnavailableError, match="^the log of pod missing broke off: .+"):
+                async with asyncio.timeout(3):
+                    await whole_log(client, "team-a")
+
+
+async def test_a_followed_log_may_pause(tmp_path: pathlib.Path) -> None:
+    """An agent that thinks prints nothing for minutes; the request's time-out is not for that."""
+    with Server(http(200, b"one\n", length=999), close=False) as server:
+        async with connected(kubeconfig_for(server.port, tmp_path), timeout=0.2) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await whole_log(client, "team-a", follow=True)
+
+
+async def test_lists_are_asked_for_in_pages(tmp_path: pathlib.Path) -> None:
+    """With a limit and, for the next page, the token that the API server gave; it may contain anything."""
+    first = {"metadata": {"continue": "a+b/c=&d"}, "items": [{"metadata": {"name": "one"}}]}
+    last = {"metadata": {}, "items": [{"metadata": {"name": "two"}}]}
+    with Server(http(200, first), http(200, last)) as server:
+        async with connected(kubeconfig_for(server.port, tmp_path)) as client:
+            jobs = await client.list_jobs("team-a")
+
+    assert [job.name for job in jobs] == ["one", "two"]
+    queries = [parse.parse_qs(parse.urlsplit(request.split()[1]).query) for request in server.requests]
+    always = {"labelSelector": [f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"], "limit": ["500"]}
+    assert queries == [always, {**always, "continue": ["a+b/c=&d"]}]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "Set KUBECONFIG, or run inside a pod"),
+        ("", "Set KUBECONFIG, or run inside a pod"),
+        ("{}", "Set KUBECONFIG, or run inside a pod"),
+        ("hello", "Set KUBECONFIG, or run inside a pod"),
+        ("a: [", "Set KUBECONFIG, or run inside a pod"),
+        (json.dumps({"current-context": "other", "contexts": [], "clusters": [], "users": []}), "other"),
+    ],
+    ids=["missing", "empty", "no keys", "text", "no yaml", "no such context"],
+)
+async def test_no_credentials(tmp_path: pathlib.Path, content: str | None, words: str) -> None:
+    """Neither a pod's nor a usable kubeconfig: a SettingsError that says what to do."""
+    target = tmp_path / "kubeconfig"
+    if content is not None:
+        target.write_text(content)
+
+    with pytest.raises(errors.SettingsError, match=words) as caught:
+        async with connected(target):
+            pass
+
+    assert str(caught.value).startswith("No way to reach Kubernetes: ")

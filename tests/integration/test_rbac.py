@@ -1,0 +1,198 @@
+"""The ClusterRole is exactly what the operator uses: compared with the API server's own record of its requests."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from agentrun_operator import names
+from hack import cluster, playground
+from tests import harness
+from tests.integration import kubelet
+
+CLUSTER = "audit"
+OPERATOR = "system:serviceaccount:agentrun-system:agentrun-operator"
+DISCOVERY = {"/api", "/apis", "/version"}  # open to every authenticated user by system:discovery
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """One request of the operator as the API server recorded it. ``resource`` is "" for a path that is no resource."""
+
+    group: str
+    resource: str
+    verb: str
+    path: str
+    allowed: bool
+    code: int
+
+    @property
+    def right(self) -> tuple[str, str, str]:
+        """The right that it took."""
+        return self.group, self.resource, self.verb
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Life:
+    """What the operator did, and what became of the runs."""
+
+    requests: tuple[Request, ...]
+    phases: dict[str, str]
+    log: str
+
+    @property
+    def used(self) -> set[tuple[str, str, str]]:
+        """Every right that was used."""
+        return {request.right for request in self.requests if request.resource}
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    """The operator through all that can happen to it and its runs, on a cluster that records every request."""
+    up = cluster.up(CLUSTER, "control-plane", audit=True)
+    try:
+        kubectl = playground.Kubectl(kubeconfig=up.kubeconfig, binary=str(up.bin_dir / "kubectl"))
+        playground.install(kubectl)
+        kubelet.make_node(kubectl)
+        folder = tmp_path_factory.mktemp("rbac")
+        quick = {"START_CONFIRM_SECONDS": "1", "LOG_APPEAR_SECONDS": "1"}
+        with harness.site(kubectl, folder, image="example.test/agent:1", **quick) as site:
+            phases = live(site)
+            site.stop_operator()
+            yield Life(requests=read(up.state_dir / "audit.log"), phases=phases, log=site.operator_log)
+    finally:
+        cluster.down(CLUSTER)
+
+
+def live(site: harness.Site) -> dict[str, str]:
+    """Every path of the operator that asks the API server for something; returns the phases that runs ended in."""
+    leave_secret_behind(site, site.create("crashed", runId="run-1"))
+    site.start_operator()
+    done = kubelet.Pod(site, "crashed")
+    done.run()
+    site.create("queued")
+    site.wait_phase("queued", "Queued")
+    site.patch("queued", {"spec": {"cancel": True}})  # has no Job: whether it really has none is asked for
+    site.wait_phase("queued", "Cancelled")
+    site.create("cancelled", agent={"id": "bob"})
+    site.wait_status("cancelled", job=bool)
+    site.patch("cancelled", {"spec": {"cancel": True}})
+    site.wait_phase("cancelled", "Cancelled")
+    site.create("deleted", agent={"id": "eve"})
+    site.wait_status("deleted", job=bool)
+    site.kubectl.run("delete", harness.RUNS, "deleted", "-n", site.namespace, "--timeout=30s")
+    site.stop_operator()
+    done.write(kubelet.transcript("ok"))
+    done.end(0)
+    site.start_operator()
+    site.wait_phase("crashed", "Succeeded")
+    site.stop_operator()
+    site.start_operator(NAMESPACES="", DATA_PATH="")  # all namespaces, and logs only through the API
+    site.create("without-volume", agent={"id": "joe"})
+    pod = kubelet.Pod(site, "without-volume")
+    pod.run()
+    pod.end(0)
+    site.wait_phase("without-volume", "Failed")
+    return {run["metadata"]["name"]: run["status"]["phase"] for run in site.list(harness.RUNS)}
+
+
+def leave_secret_behind(site: harness.Site, run: dict[str, dict[str, str]]) -> None:
+    """What is there after a crash between the creation of the Secret and that of the Job."""
+    name = names.prompt_secret_name(names.job_name(agent_id="ada", run_id="run-1"))
+    owner = {
+        "apiVersion": "paperclip.io/v1alpha1",
+        "kind": "AgentRun",
+        "name": run["metadata"]["name"],
+        "uid": run["metadata"]["uid"],
+        "controller": True,
+    }
+    meta = {"name": name, "namespace": site.namespace, "ownerReferences": [owner]}
+    site.kubectl.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta})
+
+
+def read(audit_log: pathlib.Path) -> tuple[Request, ...]:
+    """The operator's requests."""
+    events = [json.loads(line) for line in audit_log.read_text().splitlines()]
+    return tuple(parse(event) for event in events if event["user"]["username"] == OPERATOR)
+
+
+def parse(event: dict[str, dict[str, str]]) -> Request:
+    """An entry of the audit log."""
+    target = event.get("objectRef", {})
+    return Request(
+        group=target.get("apiGroup", ""),
+        resource="/".join(part for part in (target.get("resource"), target.get("subresource")) if part),
+        verb=str(event["verb"]),
+        path=str(event["requestURI"]).partition("?")[0],
+        allowed=event.get("annotations", {}).get("authorization.k8s.io/decision") == "allow",
+        code=int(event.get("responseStatus", {}).get("code", 0)),
+    )
+
+
+def granted() -> list[tuple[str, str, str]]:
+    """Every right that the ClusterRole grants."""
+    [role] = [o for o in yaml.safe_load_all(playground.RBAC.read_text()) if o["kind"] == "ClusterRole"]
+    assert {key for rule in role["rules"] for key in rule} == {"apiGroups", "resources", "verbs"}
+    return [
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+
+
+def test_the_runs_ended_as_they_should(life: Life) -> None:
+    """Else the operator may have been kept from doing what it needs rights for."""
+    assert life.phases == {
+        "crashed": "Succeeded",
+        "queued": "Cancelled",
+        "cancelled": "Cancelled",
+        "without-volume": "Failed",
+    }
+
+
+def test_the_rare_paths_were_taken(life: Life) -> None:
+    """The Secret that was there already, the Job that is asked for by name, the log that has to come from the pod."""
+    answers = {(request.resource, request.verb, request.code // 100) for request in life.requests}
+    assert {("secrets", "create", 4), ("secrets", "get", 2), ("jobs", "get", 4), ("pods/log", "get", 5)} <= answers
+
+
+def test_nothing_was_denied(life: Life) -> None:
+    """Every request was authorised, and the operator never met a 403."""
+    assert [request for request in life.requests if not request.allowed or request.code in {401, 403}] == []
+    assert "forbidden" not in life.log.lower()
+
+
+def test_what_is_granted_is_used(life: Life) -> None:
+    """No right is granted in reserve."""
+    assert set(granted()) - life.used == set()
+
+
+def test_what_is_used_is_granted(life: Life) -> None:
+    """By this very role, and not by one that the cluster happens to give to everybody."""
+    assert life.used - set(granted()) == set()
+
+
+def test_nothing_is_granted_twice_or_to_everything() -> None:
+    """No wildcard, no repeated rule: the role can be read as the list that it is."""
+    rights = granted()
+    assert len(rights) == len(set(rights))
+    assert [right for right in rights if "*" in right] == []
+
+
+def test_secrets_are_never_listed(life: Life) -> None:
+    """The operator reads the prompt Secrets of its own runs by name, and no other in the cluster."""
+    paths = {request.path.rsplit("/", 1)[-1] for request in life.requests if request.resource == "secrets"}
+    assert {name for name in paths if not name.startswith("ac-")} == {"secrets"}  # to create one
+    assert {r.verb for r in life.requests if r.path.endswith("/secrets")} == {"create"}
+    assert not {verb for group, resource, verb in granted() if resource == "secrets"} & {"list", "watch"}
+
+
+def test_besides_resources_only_discovery_is_read(life: Life) -> None:
+    """What every authenticated user may read."""
+    paths = {request.path for request in life.requests if not request.resource}
+    assert {path for path in paths if not path.startswith(tuple(DISCOVERY))} == set()
