@@ -233,8 +233,9 @@ class Supervisor:
         secret = manifest.build_secret(run, script=self._deps.script)
         job = manifest.build_job(run, self._deps.config)
         labels = {key: value for key, value in job["metadata"]["labels"].items() if key in names.AGENT_LABELS}
+        known = self._deps.world.known()
         for found in await self._deps.client.list_jobs(run.metadata.namespace, labels):
-            self._deps.world.saw_job(found)
+            self._deps.world.saw_listed_job(found, known=known)
         self._busy_with = self._deps.world.busy_with(run)
         if self._busy_with or self._deps.world.job_of(run.metadata.uid) is not None:
             return
@@ -282,7 +283,7 @@ class Supervisor:
         job = self._job(run)
         if job is not None and not job.gone:
             await self._deps.client.delete_job(job)
-            self._deps.world.saw_job(dataclasses.replace(job, deleting=True))
+            self._deps.world.saw_job(dataclasses.replace(self._job(run) or job, deleting=True))
             _log.info("job_stopped", job=job.name, reason=self._written.get("reason"))
 
     async def _drain(self, run: models.AgentRun, look_again: float) -> float:
@@ -298,6 +299,8 @@ class Supervisor:
             seen = self._tail.view()
             if not seen.drained:
                 return look_again
+            if seen.found:  # it came to its end since the plan was made
+                return 0
         self._pod_log = await self._read_pod_log(run, pod)
         return 0
 

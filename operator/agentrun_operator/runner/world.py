@@ -107,6 +107,8 @@ class World:
     def saw_job(self, job: facts.JobFacts) -> None:
         """A Job as it is now; ``gone`` if it was deleted."""
         old = self._jobs.get(job.uid)
+        if old is not None and old.gone:
+            return  # an answer that was overtaken by the deletion: gone is for ever
         if job.gone and job.owner_uid not in self._wakes:
             self._forget(job)
         else:
@@ -114,14 +116,16 @@ class World:
             self._job_of_run[job.owner_uid] = job.uid
             self._agents[job.agent_key].jobs[job.uid] = job
             if job.gone:
-                self._gone_at.setdefault(job.uid, datetime.datetime.now(datetime.UTC))
+                self._gone_at[job.uid] = datetime.datetime.now(datetime.UTC)
         self.wake(job.owner_uid)
         if job.finished and (old is None or not old.finished):
             self._wake_waiting(job.agent_key)
 
     def saw_pod(self, pod: facts.PodFacts) -> None:
         """A pod as it is now; ``gone`` if it was deleted."""
-        job = self._jobs.get(pod.job_uid)
+        job, old = self._jobs.get(pod.job_uid), self._pods.get(pod.job_uid)
+        if old is not None and old.uid == pod.uid and old.gone:
+            return
         if pod.gone and (job is None or job.owner_uid not in self._wakes):
             self._pods.pop(pod.job_uid, None)
             return
@@ -136,6 +140,11 @@ class World:
             pods={pod.uid: pod for pod in self._pods.values() if not pod.gone},
         )
 
+    def saw_listed_job(self, job: facts.JobFacts, *, known: Known) -> None:
+        """A Job of a list that was asked for when this was ``known``."""
+        if self._jobs.get(job.uid) is known.jobs.get(job.uid):
+            self.saw_job(job)
+
     def replace_all(
         self,
         jobs: Iterable[facts.JobFacts],
@@ -148,8 +157,8 @@ class World:
         listed_pods = {pod.uid: pod for pod in pods}
         # Values, not uids, are compared: whatever is another value by now was changed by a watch in the meantime.
         for uid in known.jobs.keys() | listed_jobs.keys():
-            if self._jobs.get(uid) is known.jobs.get(uid):
-                self.saw_job(listed_jobs.get(uid) or dataclasses.replace(known.jobs[uid], gone=True))
+            job = listed_jobs.get(uid) or dataclasses.replace(known.jobs[uid], gone=True)
+            self.saw_listed_job(job, known=known)
         for uid in known.pods.keys() | listed_pods.keys():
             pod = listed_pods.get(uid) or dataclasses.replace(known.pods[uid], gone=True)
             if self._pods.get(pod.job_uid) is known.pods.get(uid):

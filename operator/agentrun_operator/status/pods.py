@@ -57,4 +57,6 @@ def _pending(pod: facts.PodFacts) -> PodState:
                 message=f"Container {container.name}: {container.waiting_message or reason}",
                 hopeless=reason in _HOPELESS,
             )
-    return PodState(ready=False, reason="Starting", message="The pod is starting.")
+    preparing = next((c.name for c in pod.init if c.running), None)
+    message = f"Init container {preparing} is running." if preparing else "The pod is starting."
+    return PodState(ready=False, reason="Starting", message=message)

@@ -1,0 +1,171 @@
+"""A Kubernetes API in memory, for tests of whatever talks to it through ``kube.KubeClient``.
+
+It keeps what the real one keeps (one object per name, owners, uids, deletion that takes its time) and can be told to
+misbehave, verb by verb:
+
+* ``fail["create_job"] = [None, error, error]``: the next request is carried out, the two after it are refused;
+* ``fail_late``: the request is carried out, but its answer is lost, as when a connection breaks;
+* ``hold``: a request to one of these verbs is accepted and never answered.
+
+``calls`` lists every request in its order, also failed ones, as verb and name.
+"""
+
+import asyncio
+import collections
+import dataclasses
+import datetime
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any
+
+from agentrun_operator import errors, facts, kube
+from tests import builders
+
+
+@dataclasses.dataclass
+class FakeKube:
+    """See the module. Objects are kept as JSON bodies by (namespace, name)."""
+
+    runs: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    jobs: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    pods: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    secrets: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    pod_logs: dict[str, list[bytes]] = dataclasses.field(default_factory=dict)
+    fail: collections.defaultdict[str, list[errors.ApiError | None]] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(list)
+    )
+    fail_late: collections.defaultdict[str, list[errors.ApiError]] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(list)
+    )
+    hold: set[str] = dataclasses.field(default_factory=set)
+    calls: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    written: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    closed: bool = False
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
+    _uids: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1))
+
+    def verbs(self, *, but: str = "") -> list[str]:
+        """The verbs of all requests so far, without those to ``but``."""
+        return [verb for verb, _ in self.calls if verb != but]
+
+    def add_run(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Store an AgentRun; the body returned is the stored one and shows every write."""
+        self.runs[body["metadata"]["namespace"], body["metadata"]["name"]] = body
+        return body
+
+    async def close(self) -> None:
+        """Note that it was closed."""
+        self.closed = True
+
+    async def list_jobs(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.JobFacts]:
+        """Jobs with these labels."""
+        await self._enter("list_jobs", namespace)
+        wanted = dict(labels or {}).items()
+        found = [job for job in self._in(self.jobs, namespace) if wanted <= job["metadata"]["labels"].items()]
+        return [facts.parse_job(job) for job in found]
+
+    async def list_pods(self, namespace: str = "") -> list[facts.PodFacts]:
+        """All pods."""
+        await self._enter("list_pods", namespace)
+        return [facts.parse_pod(pod) for pod in self._in(self.pods, namespace)]
+
+    async def get_job(self, namespace: str, name: str) -> facts.JobFacts:
+        """One Job."""
+        await self._enter("get_job", name)
+        return facts.parse_job(_get(self.jobs, namespace, name))
+
+    async def create_job(self, job: Mapping[str, Any]) -> facts.JobFacts:
+        """Create a Job; the API server gives it uid and time."""
+        await self._enter("create_job", job["metadata"]["name"])
+        body = dict(job)
+        body["metadata"] = {
+            **job["metadata"],
+            "uid": f"job-{next(self._uids)}",
+            "creationTimestamp": self.now().isoformat(timespec="seconds"),
+        }
+        _add(self.jobs, body)
+        self._leave("create_job")
+        return facts.parse_job(body)
+
+    async def delete_job(self, job: facts.JobFacts) -> None:
+        """Mark the Job as being deleted, as a foreground deletion does; the test lets it vanish."""
+        await self._enter("delete_job", job.name)
+        body = self.jobs.get((job.namespace, job.name))
+        if body is not None and body["metadata"]["uid"] == job.uid:
+            body["metadata"] = {**body["metadata"], "deletionTimestamp": builders.CREATED}
+        self._leave("delete_job")
+
+    async def create_secret(self, secret: Mapping[str, Any]) -> None:
+        """Create a Secret."""
+        await self._enter("create_secret", secret["metadata"]["name"])
+        _add(self.secrets, dict(secret))
+        self._leave("create_secret")
+
+    async def get_secret_owner(self, namespace: str, name: str) -> str:
+        """The uid of its controller."""
+        await self._enter("get_secret_owner", name)
+        owners = _get(self.secrets, namespace, name)["metadata"].get("ownerReferences", ())
+        return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+
+    async def delete_secret(self, namespace: str, name: str) -> None:
+        """Delete a Secret."""
+        await self._enter("delete_secret", name)
+        self.secrets.pop((namespace, name), None)
+        self._leave("delete_secret")
+
+    async def write_run_status(self, run: kube.Ref, status: Mapping[str, Any]) -> None:
+        """Replace the status of the AgentRun with that name and uid."""
+        await self._enter("write_run_status", str(status.get("phase")))
+        body = _get(self.runs, run.namespace, run.name)
+        if body["metadata"]["uid"] != run.uid:
+            raise errors.NotFoundError(f"AgentRun {run.name} is another one by now", status=422)
+        body["status"] = dict(status)
+        self.written.append(dict(status))
+        self._leave("write_run_status")
+
+    async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
+        """One AgentRun."""
+        await self._enter("get_run", name)
+        return _get(self.runs, namespace, name)
+
+    async def read_pod_log(
+        self, namespace: str, pod: str, container: str, *, follow: bool = False
+    ) -> AsyncIterator[bytes]:
+        """The chunks in ``pod_logs``, which a broken connection may follow (``fail_late``)."""
+        await self._enter("read_pod_log", f"{pod}/{container}{'?follow' if follow else ''}")
+        if pod not in self.pod_logs:
+            raise errors.NotFoundError(f'pods "{pod}" not found', status=404)
+        for chunk in self.pod_logs[pod]:
+            yield chunk
+        self._leave("read_pod_log")
+
+    async def _enter(self, verb: str, what: str) -> None:
+        self.calls.append((verb, what))
+        await asyncio.sleep(0)  # a real request always gives others a turn
+        if verb in self.hold:
+            await asyncio.Event().wait()
+        error = self.fail[verb].pop(0) if self.fail[verb] else None
+        if error is not None:
+            raise error
+
+    def _leave(self, verb: str) -> None:
+        if self.fail_late[verb]:
+            raise self.fail_late[verb].pop(0)
+
+    @staticmethod
+    def _in(kept: Mapping[tuple[str, str], dict[str, Any]], namespace: str) -> list[dict[str, Any]]:
+        return [body for (place, _), body in kept.items() if namespace in {"", place}]
+
+
+def _add(kept: dict[tuple[str, str], dict[str, Any]], body: dict[str, Any]) -> None:
+    place = (body["metadata"]["namespace"], body["metadata"]["name"])
+    if place in kept:
+        raise errors.AlreadyExistsError(f'"{place[1]}" already exists', status=409, reason="AlreadyExists")
+    kept[place] = body
+
+
+def _get(kept: Mapping[tuple[str, str], dict[str, Any]], namespace: str, name: str) -> dict[str, Any]:
+    try:
+        return kept[namespace, name]
+    except KeyError:
+        raise errors.NotFoundError(f'"{name}" not found', status=404, reason="NotFound") from None

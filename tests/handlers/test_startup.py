@@ -1,0 +1,145 @@
+"""The operator's beginning and end, as kopf calls them; and what it is told to call."""
+
+import asyncio
+import pathlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import kopf
+import pytest
+
+from agentrun_operator import errors, handlers, names, runner, settings, tail
+from agentrun_operator.handlers import jobs, runs, startup
+from tests import builders, fakes
+
+
+@pytest.fixture
+async def memo(tmp_path: pathlib.Path) -> AsyncIterator[runner.Deps]:
+    """What all runs share, with an API in memory."""
+    config = settings.Settings(image="agent:1", data_path=str(tmp_path), request_timeout_seconds=7)
+    made = runner.Deps(
+        config=config, client=fakes.FakeKube(), world=runner.World(), tailer=tail.Tailer(config), script="#!/bin/sh\n"
+    )
+    yield made
+    made.tailer.close()
+
+
+def kube_of(memo: runner.Deps) -> fakes.FakeKube:
+    """The API in memory."""
+    assert isinstance(memo.client, fakes.FakeKube)
+    return memo.client
+
+
+def registered(kind: str) -> list[Any]:
+    """What is registered, by kopf's kind of registry."""
+    registry = kopf.OperatorRegistry()
+    handlers.register(registry)
+    return list(vars(registry)[f"_{kind}"].get_all_handlers())
+
+
+async def test_kopf_is_told_what_differs_from_its_defaults(memo: runner.Deps) -> None:
+    """Only our Jobs and pods are watched, no Events are posted, no CRDs are scanned."""
+    told = kopf.OperatorSettings()
+    await startup.configure(settings=told, memo=memo)
+    ours = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+    selectors: dict[Any, str] = dict(told.watching.label_selectors.items())
+    assert {(kind.group, kind.any_name): selector for kind, selector in selectors.items()} == {
+        ("batch", "jobs"): ours,
+        ("", "pods"): ours,
+    }
+    assert told.persistence.finalizer == names.FINALIZER
+    assert not told.posting.enabled
+    assert told.scanning.disabled
+    assert told.networking.request_timeout == 7
+    assert told.watching.server_timeout is not None
+    assert told.watching.client_timeout is not None
+    assert told.watching.server_timeout < told.watching.client_timeout
+
+
+async def test_everything_is_seen_before_the_first_run_is_judged(memo: runner.Deps) -> None:
+    """Jobs and pods are known when startup is over, and stay in sync from then on."""
+    job = builders.job()
+    kube_of(memo).jobs["team-a", "job"] = job
+    kube_of(memo).pods["team-a", "pod"] = builders.pod(job)
+    await startup.look_around(memo=memo)
+    known = memo.world.known()
+    assert (set(known.jobs), set(known.pods)) == ({builders.JOB_UID}, {builders.POD_UID})
+    assert [task.done() for task in memo.tasks] == [False]
+    await startup.clean_up(memo=memo)
+    await asyncio.gather(*memo.tasks, return_exceptions=True)
+
+
+async def test_the_operator_does_not_start_without_having_looked(memo: runner.Deps) -> None:
+    """kopf calls it again; until then no run is judged and no task is left behind."""
+    kube_of(memo).fail["list_jobs"] = [errors.UnavailableError("no route to host")]
+    with pytest.raises(errors.UnavailableError):
+        await startup.look_around(memo=memo)
+    assert memo.tasks == []
+    await startup.look_around(memo=memo)
+    assert len(memo.tasks) == 1
+    await startup.clean_up(memo=memo)
+    await asyncio.gather(*memo.tasks, return_exceptions=True)
+
+
+async def test_at_its_end_the_operator_lets_go_and_touches_nothing(memo: runner.Deps) -> None:
+    """Tasks, files and connections are released; no Job and no Secret is asked for."""
+    await startup.look_around(memo=memo)
+    before = list(kube_of(memo).calls)
+    await startup.clean_up(memo=memo)
+    await asyncio.gather(*memo.tasks, return_exceptions=True)
+    assert [task.cancelled() for task in memo.tasks] == [True]
+    assert kube_of(memo).closed
+    assert kube_of(memo).calls == before
+
+
+@pytest.mark.parametrize(
+    ("in_pod", "at_home", "expected"), [("pod", "home", "pod"), (None, "home", "home"), (None, None, None)]
+)
+async def test_the_pods_own_account_comes_before_the_kubeconfig(
+    monkeypatch: pytest.MonkeyPatch, in_pod: str | None, at_home: str | None, expected: str | None
+) -> None:
+    """The same order as that of our own client."""
+    monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: in_pod)
+    monkeypatch.setattr(kopf, "login_with_kubeconfig", lambda **_: at_home)
+    assert await startup.log_in() == expected  # type: ignore[comparison-overlap]  # words stand for credentials
+
+
+# -------------------------------------------------------------------------------------------------- registration
+
+
+def test_exactly_these_activities_are_registered() -> None:
+    """Startup looks around after it is configured; nothing else runs outside of objects."""
+    found = [(handler.activity.value, handler.fn) for handler in registered("activities")]
+    assert found == [
+        ("startup", startup.configure),
+        ("startup", startup.look_around),
+        ("cleanup", startup.clean_up),
+        ("authentication", startup.log_in),
+    ]
+
+
+def test_exactly_these_watches_are_registered() -> None:
+    """AgentRuns, and the Jobs and pods that carry our label."""
+    ours = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
+    found = [
+        ((h.selector.group, h.selector.version, h.selector.any_name), h.labels, h.fn) for h in registered("watching")
+    ]
+    assert found == [
+        (("paperclip.io", "v1alpha1", "agentruns"), None, runs.wake),
+        (("batch", "v1", "jobs"), ours, jobs.saw_job),
+        (("", "v1", "pods"), ours, jobs.saw_pod),
+    ]
+
+
+def test_exactly_one_daemon_is_registered() -> None:
+    """It follows live runs, and has a minute to stop its agent when its object is deleted."""
+    (daemon,) = registered("spawning")
+    assert (daemon.fn, daemon.when, daemon.id) == (runs.supervise, runs.is_live, "run")
+    assert (daemon.cancellation_backoff, daemon.cancellation_timeout) == (1, 60)
+    assert daemon.selector.any_name == "agentruns"
+
+
+@pytest.mark.parametrize("kind", ["changing", "indexing", "webhooks"])
+def test_nothing_is_registered_that_keeps_state_on_objects(kind: str) -> None:
+    """kopf writes annotations for handlers of changes; there are none."""
+    assert registered(kind) == []

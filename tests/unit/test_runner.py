@@ -1,0 +1,962 @@
+"""One run from beginning to end, against an API in memory and real log files: order, failures, restarts."""
+
+# ruff: noqa: E501 - one row of a table, one line
+
+import asyncio
+import base64
+import dataclasses
+import datetime as dt
+import json
+import pathlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from agentrun_operator import errors, facts, models, names, runner, settings, tail
+from tests import builders, fakes
+
+Body = dict[str, Any]
+INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"opus"}\n'
+TURN = b'{"type":"assistant","message":{"id":"m1","content":[{"type":"text","text":"Hm."}]}}\n'
+RESULT = b'{"type":"result","subtype":"success","is_error":false,"result":"Done.","total_cost_usd":0.5}\n'
+PROMPT = "Sing of the purple heron."
+UNAVAILABLE = "the server is currently unable to handle the request"
+
+
+def unavailable() -> errors.UnavailableError:
+    """No answer."""
+    return errors.UnavailableError(UNAVAILABLE, status=503)
+
+
+class Tailer(tail.Tailer):
+    """A real one that remembers what it was asked to follow."""
+
+    def __init__(self, config: settings.Settings) -> None:
+        super().__init__(config)
+        self.tails: list[tail.LogTail] = []
+        self.paths: list[str] = []
+
+    def follow(self, path: str, *, stderr_path: str, on_drained: Callable[[], None]) -> tail.LogTail:
+        """As the real one."""
+        self.paths.append(path)
+        self.tails.append(super().follow(path, stderr_path=stderr_path, on_drained=on_drained))
+        return self.tails[-1]
+
+
+class Scene:
+    """A cluster: API, watches, kubelet and shared volume, played by the test."""
+
+    def __init__(self, folder: pathlib.Path, **config: Any) -> None:
+        self.volume = folder
+        given = {"data_path": str(folder), **config}
+        self.config = settings.Settings(
+            image="agent:1", poll_seconds=0.005, idle_poll_seconds=0.005, log_appear_seconds=0.03, drain_seconds=0.5,
+            quiet_seconds=0.03, progress_interval_seconds=0, start_confirm_seconds=0,
+        ).model_copy(update=given)  # fmt: skip
+        self.later = dt.timedelta()
+        self.kube = fakes.FakeKube(now=self.now)
+        self.tailer = Tailer(self.config)
+        self.world = runner.World()
+        self.deps = runner.Deps(
+            config=self.config, client=self.kube, world=self.world, tailer=self.tailer, script="#!/bin/sh\n"
+        )
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def now(self) -> dt.datetime:
+        """The operator's clock, which a test can put forward (``later``)."""
+        return dt.datetime.now(dt.UTC) + self.later
+
+    # --- people
+
+    def add(self, name: str = "a", **given: Any) -> Body:
+        """Create an AgentRun. All are of one agent unless said otherwise."""
+        status = given.pop("status", None)
+        body = builders.agent_run(name=name, uid=f"uid-{name}", **{"runId": name, "prompt": PROMPT, **given})
+        body["status"] = status or {}
+        return self.kube.add_run(body)
+
+    def change(self, name: str = "a", *, deleted: bool = False, **spec: Any) -> None:
+        """Change an AgentRun; its supervisor is woken as by the watch."""
+        body = self.run(name)
+        body["spec"] = {**body["spec"], **spec}
+        if deleted:
+            body["metadata"]["deletionTimestamp"] = builders.CREATED
+        self.world.wake(f"uid-{name}")
+
+    # --- operator
+
+    def run(self, name: str = "a") -> Body:
+        """The AgentRun."""
+        return self.kube.runs["team-a", name]
+
+    def status(self, name: str = "a") -> Body:
+        """Its status."""
+        return dict(self.run(name).get("status") or {})
+
+    def start(self, name: str = "a") -> asyncio.Task[None]:
+        """Begin to supervise it."""
+        body = self.run(name)
+        task = asyncio.create_task(runner.Supervisor(self.deps, lambda: body).run())
+        self.tasks.append(task)
+        return task
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Wait until the condition holds. A supervisor that fails meanwhile fails the test."""
+        async with asyncio.timeout(10):
+            while not condition():
+                for task in self.tasks:
+                    if task.done() and not task.cancelled():
+                        task.result()
+                await asyncio.sleep(0.002)
+
+    async def finish(self, task: asyncio.Task[None], name: str = "a") -> Body:
+        """Wait for the end of a supervisor; the status it left. Nothing of the run is held any more."""
+        async with asyncio.timeout(10):
+            await task
+        assert self.open_tails(name) == []
+        return self.status(name)
+
+    def open_tails(self, name: str = "a") -> list[tail.LogTail]:
+        """The tails of the run that still read."""
+        pairs = zip(self.tailer.paths, self.tailer.tails, strict=True)
+        mine = [followed for path, followed in pairs if pathlib.Path(path).name == f"{name}.pod.ndjson"]
+        return [followed for followed in mine if followed.poll(self.config) is not None]
+
+    # --- cluster
+
+    def job_body(self, name: str = "a") -> Body | None:
+        """The run's Job, if it is there."""
+        return self.kube.jobs.get(("team-a", names.job_name(agent_id="coder", run_id=name)))
+
+    async def job(self, name: str = "a") -> Body:
+        """The run's Job, when it is there and on record."""
+        await self.until(lambda: self.job_body(name) and "job" in self.status(name))
+        body = self.job_body(name)
+        assert body is not None
+        return body
+
+    def secret(self, name: str = "a") -> Body | None:
+        """The run's Secret, if it is there."""
+        return self.kube.secrets.get(("team-a", self.secret_name(name)))
+
+    @staticmethod
+    def secret_name(name: str = "a") -> str:
+        """Name of the run's Secret."""
+        return names.prompt_secret_name(names.job_name(agent_id="coder", run_id=name))
+
+    async def pod(self, name: str = "a", phase: str = "Running", **given: Any) -> facts.PodFacts:
+        """The watch shows the pod."""
+        owner = await self.job(name)
+        pod = facts.parse_pod(builders.pod(owner, uid=f"pod-{name}", phase=phase, **given))
+        self.world.saw_pod(pod)
+        return pod
+
+    async def runs(self, name: str = "a", log: bytes = b"") -> None:
+        """The agent has started and printed ``log``."""
+        if log:
+            self.log(log, name)
+        await self.pod(name, main=builders.running())
+        await self.until(lambda: self.status(name).get("phase") == "Running")
+
+    def log(self, data: bytes, name: str = "a") -> pathlib.Path:
+        """The agent prints."""
+        path = self.volume / f"instances/default/run-logs/acme/coder/{name}.pod.ndjson"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(data)
+        return path
+
+    async def exit(self, code: int = 0, name: str = "a", **state: Any) -> None:
+        """The agent ends; the Job follows."""
+        path = self.log(b"", name)
+        message = f"stdoutBytes={path.stat().st_size} stderrBytes=0"
+        main = builders.terminated(exit_code=code, **{"message": message, **state})
+        await self.pod(name, phase="Failed" if code else "Succeeded", main=main)
+        self.finish_job(name, "Failed" if code else "Complete")
+
+    def finish_job(self, name: str = "a", condition: str = "Complete") -> None:
+        """The watch shows that the Job has ended."""
+        body = self.job_body(name)
+        assert body is not None
+        body["status"] = {"conditions": [{"type": condition, "status": "True", "reason": "X"}]}
+        self.world.saw_job(facts.parse_job(body))
+
+    def remove_job(self, name: str = "a") -> None:
+        """The watch shows that the Job and its pod are gone."""
+        body = self.job_body(name)
+        assert body is not None
+        del self.kube.jobs["team-a", body["metadata"]["name"]]
+        job = facts.parse_job(body)
+        pod = self.world.pod_of(job.uid)
+        if pod is not None:
+            self.world.saw_pod(dataclasses.replace(pod, gone=True))
+        self.world.saw_job(dataclasses.replace(job, gone=True))
+
+    async def close(self) -> None:
+        """End whatever is left."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.tailer.close()
+
+
+@pytest.fixture
+async def scene(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    """See the class; waits between retries are a few milliseconds."""
+    made = Scene(tmp_path)
+    monkeypatch.setattr(runner, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(runner, "_LONGEST_BACKOFF_SECONDS", 0.005)
+    monkeypatch.setattr(runner, "_now", made.now)
+    yield made
+    await made.close()
+
+
+async def play(scene: Scene, task: asyncio.Task[None]) -> Body:
+    """The agent does its work; the status at the end."""
+    await scene.runs(log=INIT + TURN)
+    await scene.until(lambda: "session" in scene.status())
+    scene.log(RESULT)
+    await scene.exit(0)
+    return await scene.finish(task)
+
+
+# ------------------------------------------------------------------------------------------------- the happy path
+
+
+async def test_a_run_from_beginning_to_end(scene: Scene) -> None:
+    """Secret before Job, Secret deleted before the end is written, and nothing after that."""
+    scene.add()
+    end = await play(scene, scene.start())
+    verbs = scene.kube.verbs()
+    assert verbs[:4] == ["list_jobs", "create_secret", "create_job", "write_run_status"]
+    assert verbs[-3:] == ["get_secret_owner", "delete_secret", "write_run_status"]
+    assert set(verbs[4:-3]) == {"write_run_status"}
+    phases = [written["phase"] for written in scene.kube.written]
+    assert list(dict.fromkeys(phases)) == ["Pending", "Running", "Succeeded"]
+    assert (end["phase"], end["reason"], end["costUSD"]) == ("Succeeded", "Completed", "0.5")
+    assert end["session"] == {"id": "s-1"}
+    assert end["result"]["text"] == "Done."
+    assert end["exit"]["code"] == 0
+    assert scene.secret() is None
+    models.AgentRunStatus.model_validate(end)
+
+
+async def test_what_is_created_belongs_to_the_run_and_shows_no_prompt(scene: Scene) -> None:
+    """Owner references from the start; the prompt is in the Secret and nowhere else."""
+    scene.add()
+    task = scene.start()
+    job = await scene.job()
+    secret = scene.secret()
+    assert secret is not None
+    assert base64.b64decode(secret["data"]["prompt.txt"]).endswith(PROMPT.encode())
+    for body in (job, secret):
+        assert [(owner["uid"], owner["controller"]) for owner in body["metadata"]["ownerReferences"]] == [("uid-a", True)]  # fmt: skip
+    await play(scene, task)
+    encoded = base64.b64encode(PROMPT.encode()).decode()
+    for text in (json.dumps(job), json.dumps(scene.kube.written)):
+        assert PROMPT not in text
+        assert encoded not in text
+
+
+async def test_nothing_is_left_when_the_job_is_gone(scene: Scene) -> None:
+    """Run over, Job deleted by its TTL: the world has forgotten both."""
+    scene.add()
+    await play(scene, scene.start())
+    scene.remove_job()
+    scene.world.leave(models.AgentRun.parse(scene.run()))
+    assert {key: value for key, value in vars(scene.world).items() if value} == {}
+
+
+async def test_a_run_that_has_ended_is_left_alone(scene: Scene) -> None:
+    """No request at all."""
+    scene.add(status={"phase": "Succeeded", "reason": "Completed", "message": "Done."})
+    await scene.finish(scene.start())
+    assert scene.kube.calls == []
+
+
+async def test_progress_is_written_while_it_runs(scene: Scene) -> None:
+    """Session, turns and usage appear before the end."""
+    scene.add()
+    task = scene.start()
+    await scene.runs(log=INIT)
+    await scene.until(lambda: scene.status().get("session") == {"id": "s-1"})
+    scene.log(TURN)
+    await scene.until(lambda: scene.status().get("turns") == 1)
+    assert scene.status()["phase"] == "Running"
+    scene.log(RESULT)
+    await scene.exit(0)
+    await scene.finish(task)
+
+
+async def test_a_failure_of_the_agent_is_the_verdict(scene: Scene) -> None:
+    """Exit code and stderr of the agent decide; its session stays."""
+    scene.add()
+    task = scene.start()
+    await scene.runs(log=INIT + TURN)
+    scene.log(b"").with_suffix(".stderr").write_text("boom\n")
+    await scene.exit(3)
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Failed", "claude_truncated")
+    assert (end["exit"]["code"], end["exit"]["stderrTail"]) == (3, "boom\n")
+    assert end["session"] == {"id": "s-1"}
+
+
+# -------------------------------------------------------------------------------------------------- every request
+
+
+EARLY = ["list_jobs", "create_secret", "create_job", "write_run_status", "get_secret_owner", "delete_secret"]
+LATE = ["create_secret", "create_job", "write_run_status", "delete_secret"]
+
+
+@pytest.mark.parametrize("verb", EARLY)
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_request_without_an_answer_is_tried_again(scene: Scene, verb: str, times: int) -> None:
+    """One API error never ends a run, and nothing is created twice."""
+    scene.kube.fail[verb] = [unavailable() for _ in range(times)]
+    scene.add()
+    end = await play(scene, scene.start())
+    assert end["phase"] == "Succeeded"
+    assert scene.kube.fail[verb] == []
+    assert len(scene.kube.jobs) == 1
+    assert scene.secret() is None
+
+
+@pytest.mark.parametrize("verb", LATE)
+async def test_an_answer_that_is_lost_changes_nothing(scene: Scene, verb: str) -> None:
+    """What was carried out is found, not done twice."""
+    scene.kube.fail_late[verb] = [unavailable()]
+    scene.add()
+    end = await play(scene, scene.start())
+    assert end["phase"] == "Succeeded"
+    assert scene.kube.verbs().count("create_job") == 1
+    assert scene.secret() is None
+
+
+@pytest.mark.parametrize("verb", EARLY)
+@pytest.mark.parametrize(
+    "error", [errors.ConflictError("the object has been modified", status=409), errors.UnavailableError("no route")]
+)
+async def test_any_trouble_is_waited_out(scene: Scene, verb: str, error: errors.ApiError) -> None:
+    """A conflict and a broken connection are trouble like any other."""
+    scene.kube.fail[verb] = [error]
+    scene.add()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    ("verb", "error", "code"),
+    [
+        ("create_job", errors.RejectedError("Job is invalid: spec.template: no", status=422), "k8s_job_create_failed"),
+        ("create_job", errors.RejectedError("jobs.batch is forbidden: exceeded quota: small", status=403), "k8s_quota_exceeded"),
+        ("create_secret", errors.RejectedError("secrets is forbidden", status=403), "k8s_prompt_secret_create_failed"),
+        ("create_secret", errors.RejectedError("forbidden: exceeded quota: small", status=403), "k8s_quota_exceeded"),
+        ("create_secret", errors.NotFoundError('namespaces "team-a" not found', status=404), "k8s_prompt_secret_create_failed"),
+    ],
+)  # fmt: skip
+async def test_a_refusal_ends_the_run_with_the_apis_own_sentence(
+    scene: Scene, verb: str, error: errors.ApiError, code: str
+) -> None:
+    """The Secret is deleted, and nothing is tried again."""
+    scene.kube.fail[verb] = [error]
+    scene.add()
+    end = await scene.finish(scene.start())
+    assert (end["phase"], end["error"]["code"]) == ("Failed", code)
+    assert str(error) in end["message"]
+    assert (scene.kube.jobs, scene.kube.secrets) == ({}, {})
+    assert scene.kube.verbs().count(verb) == 1
+    assert scene.kube.verbs()[-1] == "write_run_status"
+
+
+@pytest.mark.parametrize(
+    ("spec", "code"),
+    [
+        ({"prompt": " \n "}, "prompt_invalid"),
+        ({"agent": "---"}, "k8s_agent_id_invalid"),
+        ({"job": {"podTemplate": {"spec": {"volumes": [{"nfs": {}}]}}}}, "k8s_pod_config_error"),
+    ],
+)
+async def test_a_run_that_cannot_be_built_creates_nothing(scene: Scene, spec: Body, code: str) -> None:
+    """The request itself is at fault."""
+    scene.add(**spec)
+    end = await scene.finish(scene.start())
+    assert (end["phase"], end["error"]["code"]) == ("Failed", code)
+    assert "create_secret" not in scene.kube.verbs()
+
+
+@pytest.mark.parametrize("error", [unavailable(), errors.RejectedError("jobs is forbidden", status=403)])
+async def test_without_the_list_of_jobs_nothing_is_started(scene: Scene, error: errors.ApiError) -> None:
+    """The guard fails closed, and says so after pendingSeconds without one answer."""
+    scene.kube.fail["list_jobs"] = [*[error] * 100_000]
+    scene.add(timeouts={"pendingSeconds": 60})
+    task = scene.start()
+    await scene.until(lambda: scene.kube.verbs().count("list_jobs") > 5)
+    assert not task.done()
+    scene.later = dt.timedelta(seconds=61)
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Failed", "k8s_concurrency_guard_unreachable")
+    assert str(error) in end["message"]
+    assert not {"create_secret", "create_job"} & set(scene.kube.verbs())
+
+
+async def test_the_limit_of_trouble_begins_anew_after_an_answer(scene: Scene) -> None:
+    """Only failures in a row count: a run that waited for days is not ended by one of them."""
+    other = builders.job(builders.agent_run(name="other", uid="uid-other", runId="other"))
+    scene.kube.jobs["team-a", other["metadata"]["name"]] = other
+    scene.kube.fail["list_jobs"] = [unavailable()]
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    scene.later = dt.timedelta(days=2)
+    scene.kube.fail["list_jobs"] = [unavailable()]
+    del scene.kube.jobs["team-a", other["metadata"]["name"]]
+    scene.world.saw_job(dataclasses.replace(facts.parse_job(other), gone=True))
+    await scene.job()
+    assert scene.kube.verbs().count("list_jobs") == 4
+    assert not task.done()
+
+
+async def test_the_operators_trouble_does_not_hold_a_cancellation_up(scene: Scene) -> None:
+    """A run that never started can be cancelled while the guard fails."""
+    scene.kube.fail["list_jobs"] = [*[unavailable()] * 100_000]
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: len(scene.kube.calls) > 3)
+    scene.change(cancel=True)
+    assert (await scene.finish(task))["phase"] == "Cancelled"
+
+
+async def test_a_run_that_is_gone_ends_quietly(scene: Scene) -> None:
+    """Deleted without its finalizer, or replaced by another of its name: there is nothing to write to."""
+    scene.add()
+    task = scene.start()
+    await scene.runs()
+    scene.kube.add_run({**scene.run(), "metadata": {**scene.run()["metadata"], "uid": "another"}})
+    await scene.exit(0)
+    async with asyncio.timeout(10):
+        await task
+    assert scene.status()["phase"] == "Running"
+
+
+async def test_a_run_that_cannot_be_read_is_ended(scene: Scene) -> None:
+    """It names the field, keeps what is on record, and touches nothing else."""
+    scene.add(status={"session": {"id": "s-1"}})["spec"].pop("companyId")
+    task = scene.start()
+    async with asyncio.timeout(10):
+        await task
+    end = scene.status()
+    assert (end["phase"], end["reason"], end["error"]["code"]) == ("Failed", "Unreadable", "adapter_failed")
+    assert "companyId" in end["message"]
+    assert end["session"] == {"id": "s-1"}
+    assert scene.kube.verbs() == ["write_run_status"]
+
+
+# ---------------------------------------------------------------------------------------------- names that are taken
+
+
+def other_secret(scene: Scene, owner: str) -> tuple[str, str]:
+    """A Secret of that owner with the name of the run's; its place."""
+    place = ("team-a", scene.secret_name())
+    scene.kube.secrets[place] = {
+        "metadata": {
+            "namespace": "team-a",
+            "name": place[1],
+            "ownerReferences": [{"uid": owner, "controller": True}] if owner else [],
+        }
+    }
+    return place
+
+
+async def test_a_secret_of_this_run_is_taken_as_it_is(scene: Scene) -> None:
+    """An earlier operator had created it."""
+    scene.add()
+    other_secret(scene, "uid-a")
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert scene.secret() is None
+
+
+@pytest.mark.parametrize("owner", ["somebody", ""])
+async def test_a_secret_of_another_owner_is_waited_for(scene: Scene, owner: str) -> None:
+    """Another run with the same ids has one of the same name until its end."""
+    scene.add()
+    place = other_secret(scene, owner)
+    task = scene.start()
+    await scene.until(lambda: scene.kube.verbs().count("get_secret_owner") > 2)
+    assert "create_job" not in scene.kube.verbs()
+    del scene.kube.secrets[place]
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+async def test_a_secret_that_vanishes_at_the_wrong_moment_is_created(scene: Scene) -> None:
+    """Between "there is one" and "whose is it?" its owner may have deleted it."""
+    scene.kube.fail["create_secret"] = [errors.AlreadyExistsError("already exists", status=409)]
+    scene.add()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("how", ["cancelled", "given up"])
+async def test_a_secret_of_another_owner_is_never_deleted(scene: Scene, how: str) -> None:
+    """The other run's pod may not have mounted it yet."""
+    scene.add(timeouts={"pendingSeconds": 60})
+    place = other_secret(scene, "somebody")
+    task = scene.start()
+    await scene.until(lambda: scene.kube.verbs().count("get_secret_owner") > 1)
+    if how == "cancelled":
+        scene.change(cancel=True)
+    else:
+        scene.later = dt.timedelta(seconds=61)
+    end = await scene.finish(task)
+    assert end["phase"] == ("Cancelled" if how == "cancelled" else "Failed")
+    assert place in scene.kube.secrets
+
+
+async def test_a_job_of_another_owner_is_waited_for(scene: Scene) -> None:
+    """Until it is gone; it is neither taken nor deleted."""
+    scene.add()
+    other = builders.agent_run(name="x", uid="uid-x", runId="a")
+    body = builders.job(other, conditions={"Complete": "CompletionsReached"})
+    scene.kube.jobs["team-a", body["metadata"]["name"]] = body
+    task = scene.start()
+    await scene.until(lambda: scene.kube.verbs().count("create_job") > 2)
+    assert not {"delete_job"} & set(scene.kube.verbs())
+    del scene.kube.jobs["team-a", body["metadata"]["name"]]
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+async def test_a_job_of_another_owner_is_not_stopped_with_this_run(scene: Scene) -> None:
+    """It has the name of the run's Job and is not its Job."""
+    scene.add()
+    body = builders.job(builders.agent_run(name="x", uid="uid-x", runId="a"), conditions={"Complete": ""})
+    scene.kube.jobs["team-a", body["metadata"]["name"]] = body
+    task = scene.start()
+    await scene.until(lambda: "create_job" in scene.kube.verbs())
+    scene.change(cancel=True)
+    end = await scene.finish(task)
+    assert (end["phase"], end.get("job")) == ("Cancelled", None)
+    assert "delete_job" not in scene.kube.verbs()
+    assert scene.secret() is None
+
+
+# ------------------------------------------------------------------------------------------------------- queue
+
+
+async def test_two_runs_of_one_agent_run_one_after_the_other(scene: Scene) -> None:
+    """The second is Queued, says for whom, and starts when the first one's Job has ended."""
+    scene.add("first")
+    scene.add("second")
+    first, second = scene.start("first"), scene.start("second")
+    await scene.until(lambda: scene.status("second").get("phase") == "Queued")
+    assert "first" in scene.status("second")["message"]
+    await scene.runs("first", log=INIT + RESULT)
+    assert list(scene.kube.jobs) == [("team-a", names.job_name(agent_id="coder", run_id="first"))]
+    await scene.exit(0, "first")
+    assert (await scene.finish(first, "first"))["phase"] == "Succeeded"
+    await scene.runs("second", log=INIT + RESULT)
+    await scene.exit(0, "second")
+    assert (await scene.finish(second, "second"))["phase"] == "Succeeded"
+
+
+async def test_a_job_that_no_watch_has_shown_yet_is_found_by_the_list(scene: Scene) -> None:
+    """The guard asks the API, not only its memory."""
+    other = builders.job(builders.agent_run(name="other", uid="uid-other", runId="other"))
+    scene.kube.jobs["team-a", other["metadata"]["name"]] = other
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    assert "other" in scene.status()["message"]
+    assert "create_secret" not in scene.kube.verbs()
+    del scene.kube.jobs["team-a", other["metadata"]["name"]]
+    scene.world.saw_job(dataclasses.replace(facts.parse_job(other), gone=True))
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+async def test_a_queued_run_that_is_cancelled_makes_room(scene: Scene) -> None:
+    """The third in the queue is the second then."""
+    for name in ("a", "b", "c"):
+        scene.add(name)
+    tasks = {name: scene.start(name) for name in ("a", "b", "c")}
+    await scene.runs()
+    await scene.until(lambda: scene.status("c").get("phase") == "Queued")
+    scene.change("b", cancel=True)
+    assert (await scene.finish(tasks["b"], "b"))["phase"] == "Cancelled"
+    await scene.exit(1)
+    await scene.finish(tasks["a"])
+    await scene.job("c")
+    tasks["c"].cancel()
+
+
+async def test_two_agents_do_not_wait_for_each_other(scene: Scene) -> None:
+    """Only runs of one agent exclude each other."""
+    scene.add("a")
+    scene.add("b", agent="reviewer")
+    tasks = [scene.start("a"), scene.start("b")]
+    await scene.until(lambda: len(scene.kube.jobs) == 2)
+    assert not any(task.done() for task in tasks)
+
+
+# --------------------------------------------------------------------------------------------------- stop and restart
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete"])
+@pytest.mark.parametrize("state", ["pending", "running"])
+async def test_a_stop_is_written_before_the_job_is_deleted(scene: Scene, how: str, state: str) -> None:
+    """Then the log is read to its end, and the end is written last."""
+    scene.add()
+    task = scene.start()
+    if state == "running":
+        await scene.runs(log=INIT + TURN)
+        await scene.until(lambda: "session" in scene.status())
+    else:
+        await scene.pod(phase="Pending")
+    scene.change(cancel=how == "cancel", deleted=how == "delete")
+    await scene.until(lambda: "delete_job" in scene.kube.verbs())
+    reason = {"cancel": "Cancelling", "delete": "Deleting"}[how]
+    assert scene.status()["reason"] == reason
+    stopping = scene.kube.verbs().index("delete_job")
+    assert scene.kube.verbs()[stopping - 1] == "write_run_status"
+    if state == "running":
+        await scene.pod(phase="Failed", main=builders.terminated(exit_code=143))
+    scene.remove_job()
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Cancelled", "cancelled")
+    assert end.get("session") == ({"id": "s-1"} if state == "running" else None)
+    assert scene.kube.verbs().count("delete_job") == 1
+    assert scene.kube.verbs()[-2:] == ["delete_secret", "write_run_status"]
+
+
+async def test_a_deletion_of_the_job_without_an_answer_is_tried_again(scene: Scene) -> None:
+    """The stop is on record and goes on."""
+    scene.kube.fail["delete_job"] = [unavailable()]
+    scene.add()
+    task = scene.start()
+    await scene.runs()
+    scene.change(cancel=True)
+    await scene.until(lambda: scene.kube.verbs().count("delete_job") == 2)
+    scene.remove_job()
+    assert (await scene.finish(task))["phase"] == "Cancelled"
+
+
+async def test_a_job_that_was_created_after_all_is_stopped(scene: Scene) -> None:
+    """The answer was lost, then the run was cancelled: the end looks for the Job before it believes in none."""
+    scene.kube.fail_late["create_job"] = [unavailable()]
+    scene.kube.fail["list_jobs"] = [None, *[unavailable()] * 100_000]
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: scene.kube.jobs)
+    scene.change(cancel=True)
+    await scene.until(lambda: "delete_job" in scene.kube.verbs())
+    assert "get_job" in scene.kube.verbs()
+    scene.remove_job()
+    assert (await scene.finish(task))["phase"] == "Cancelled"
+
+
+async def test_a_process_that_does_not_exit_after_its_result_is_stopped(scene: Scene) -> None:
+    """After resultGraceSeconds; the result decides."""
+    scene.add()
+    task = scene.start()
+    await scene.runs(log=INIT + RESULT)
+    await scene.until(lambda: "result" in scene.status())
+    assert "delete_job" not in scene.kube.verbs()
+    scene.later = dt.timedelta(seconds=31)
+    scene.world.wake("uid-a")
+    await scene.until(lambda: "delete_job" in scene.kube.verbs())
+    await scene.pod(phase="Failed", main=builders.terminated(exit_code=137))
+    scene.remove_job()
+    end = await scene.finish(task)
+    assert (end["phase"], end["reason"]) == ("Succeeded", "CompletedThenStopped")
+
+
+async def test_a_start_that_cannot_succeed_is_stopped(scene: Scene) -> None:
+    """Its cause is on record before the Job is deleted, and is the verdict."""
+    scene.add()
+    task = scene.start()
+    await scene.pod(phase="Pending", main=builders.waiting("InvalidImageName", "no such name"))
+    await scene.until(lambda: "delete_job" in scene.kube.verbs())
+    assert scene.status()["error"]["code"] == "k8s_image_pull_failed"
+    scene.remove_job()
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Failed", "k8s_image_pull_failed")
+
+
+async def test_a_job_of_this_run_is_adopted_after_a_restart(scene: Scene) -> None:
+    """Nothing is created; the log is read from its beginning, and nothing counts twice."""
+    scene.add()
+    first = scene.start()
+    await scene.runs(log=INIT + TURN)
+    await scene.until(lambda: scene.status().get("turns") == 1)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    before = len(scene.kube.calls)
+    second = scene.start()
+    await scene.until(lambda: len(scene.tailer.tails) == 2 and scene.tailer.tails[1].view().transcript.turns == 1)
+    scene.log(RESULT)
+    await scene.exit(0)
+    end = await scene.finish(second)
+    assert (end["phase"], end["turns"]) == ("Succeeded", 1)
+    assert set(scene.kube.verbs()[before:]) == {"write_run_status", "get_secret_owner", "delete_secret"}
+
+
+async def test_a_job_that_the_list_shows_is_adopted(scene: Scene) -> None:
+    """The operator died between creating the Job and writing of it."""
+    scene.add()
+    body = builders.job(scene.run(), uid="earlier", creationTimestamp=scene.now().isoformat())
+    scene.kube.jobs["team-a", body["metadata"]["name"]] = body
+    task = scene.start()
+    assert (await scene.job())["metadata"]["uid"] == "earlier"
+    assert scene.status()["job"]["uid"] == "earlier"
+    assert not {"create_secret", "create_job"} & set(scene.kube.verbs())
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+async def test_a_job_on_record_that_is_not_there_is_gone(scene: Scene) -> None:
+    """It was deleted while no operator ran; nothing is created a second time."""
+    scene.add()
+    log = scene.log(INIT + TURN)
+    record = {"name": "ac-gone", "uid": "gone"}
+    logged = "/paperclip/" + str(log.relative_to(scene.volume))
+    scene.run()["status"] = {"phase": "Running", "job": record, "logPath": logged, "session": {"id": "s-0"}}
+    end = await scene.finish(scene.start())
+    assert (end["phase"], end["error"]["code"]) == ("Failed", "k8s_job_deleted_externally")
+    assert (end["session"]["id"], end["turns"], end["job"]) == ("s-1", 1, record)
+    assert "create_job" not in scene.kube.verbs()
+
+
+async def test_a_pod_that_outlives_its_job_is_not_waited_for_for_ever(scene: Scene) -> None:
+    """Also when the Job was gone before this operator began."""
+    scene.add(status={"phase": "Running", "job": {"name": "ac-gone", "uid": "gone"}})
+    owner = builders.job(scene.run(), uid="gone")
+    scene.world.saw_pod(facts.parse_pod(builders.pod(owner, main=builders.running())))
+    task = scene.start()
+    await scene.until(lambda: "heartbeatTime" in scene.status())
+    scene.later = dt.timedelta(seconds=61)
+    scene.world.wake("uid-a")
+    assert (await scene.finish(task))["error"]["code"] == "k8s_job_deleted_externally"
+
+
+async def test_a_stop_on_record_is_finished_after_a_restart(scene: Scene) -> None:
+    """The operator died between the write and the deletion: the Job is deleted, for the reason on record."""
+    scene.kube.hold = {"delete_job"}
+    scene.add()
+    first = scene.start()
+    await scene.pod(phase="Pending", main=builders.waiting("InvalidImageName", "no such name"))
+    await scene.until(lambda: "delete_job" in scene.kube.verbs())
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    scene.kube.hold = set()
+    await scene.pod(main=builders.running())
+    second = scene.start()
+    await scene.until(lambda: scene.kube.verbs().count("delete_job") == 2)
+    scene.remove_job()
+    end = await scene.finish(second)
+    assert (end["phase"], end["error"]["code"]) == ("Failed", "k8s_image_pull_failed")
+
+
+@pytest.mark.parametrize("verb", EARLY)
+async def test_it_can_be_killed_at_any_request_and_goes_on(scene: Scene, verb: str) -> None:
+    """Nothing stays locked or open, and the next supervisor brings the run to the same end."""
+    scene.add()
+    scene.kube.hold = {verb}
+    first = scene.start()
+    if verb in {"get_secret_owner", "delete_secret"}:
+        await scene.runs(log=INIT + RESULT)
+        await scene.exit(0)
+    await scene.until(lambda: verb in scene.kube.verbs())
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scene.finish(first)
+    await kill_is_clean(scene)
+    scene.kube.hold = set()
+    second = scene.start()
+    end = await (scene.finish(second) if scene.kube.verbs().count("get_secret_owner") else play(scene, second))
+    assert end["phase"] == "Succeeded"
+    assert len(scene.kube.jobs) == 1
+    assert scene.secret() is None
+
+
+async def kill_is_clean(scene: Scene) -> None:
+    """No lock is held, no tail is open, nobody is being waited for."""
+    run = models.AgentRun.parse(scene.run())
+    assert not scene.world.lock(run).locked()
+    assert scene.world.busy_with(run) == ""
+    assert scene.open_tails() == []
+    async with asyncio.timeout(1), scene.world.lock(run):
+        pass
+
+
+@pytest.mark.parametrize("state", ["queued", "pending", "running", "draining", "at the lock"])
+async def test_it_can_be_killed_while_it_waits(scene: Scene, state: str) -> None:
+    """Asleep in any state, in the middle of a drain, or in the queue for the lock."""
+    scene.add()
+    if state == "queued":
+        scene.world.saw_job(facts.parse_job(builders.job(builders.agent_run(name="o", uid="uid-o", runId="o"))))
+    lock = scene.world.lock(models.AgentRun.parse(scene.run()))
+    if state == "at the lock":
+        await lock.acquire()
+    task = scene.start()
+    if state == "queued":
+        await scene.until(lambda: scene.status().get("phase") == "Queued")
+    elif state == "pending":
+        await scene.pod(phase="Pending")
+    elif state in {"running", "draining"}:
+        await scene.runs(log=INIT)
+        if state == "draining":
+            await scene.exit(1, message="stdoutBytes=100000 stderrBytes=0")
+            await asyncio.sleep(0.02)
+    else:
+        await asyncio.sleep(0.02)
+        lock.release()
+        lock = asyncio.Lock()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scene.finish(task)
+    if state == "queued":
+        scene.world.replace_all([], [], known=scene.world.known())
+    await kill_is_clean(scene)
+    assert scene.status().get("phase") not in {"Succeeded", "Failed", "Cancelled"}
+    assert scene.kube.verbs().count("delete_job") == 0
+
+
+# ------------------------------------------------------------------------------------------------------- the log
+
+
+@pytest.mark.parametrize("why", ["no file", "no volume", "the mount was moved"])
+async def test_the_pods_own_log_is_read_when_there_is_no_file(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Once, at the end."""
+    scene = Scene(tmp_path, **({"data_path": ""} if why == "no volume" else {}))
+    monkeypatch.setattr(runner, "_now", scene.now)
+    scene.add()
+    if why == "the mount was moved":
+        body = builders.job(scene.run(), annotations={names.ANNOTATION_LOG_PATH: "/elsewhere/a.pod.ndjson"}, creationTimestamp=scene.now().isoformat())  # fmt: skip
+        scene.kube.jobs["team-a", body["metadata"]["name"]] = body
+    task = scene.start()
+    pod = await scene.pod(main=builders.running())
+    scene.kube.pod_logs[pod.name] = [INIT, RESULT[:20], RESULT[20:-1]]
+    await scene.pod(phase="Succeeded", main=builders.terminated())
+    end = await scene.finish(task)
+    assert (end["phase"], end["session"]["id"]) == ("Succeeded", "s-1")
+    assert [what for verb, what in scene.kube.calls if verb == "read_pod_log"] == [f"{pod.name}/claude"]
+    await scene.close()
+
+
+@pytest.mark.parametrize(("chunks", "code"), [(None, "k8s_pod_log_file_missing"), ([INIT, TURN], "claude_truncated")])
+async def test_a_pod_log_that_cannot_be_read_is_no_end_of_the_operator(
+    scene: Scene, chunks: list[bytes] | None, code: str
+) -> None:
+    """It is missing, or it breaks off: what was read counts."""
+    scene.add()
+    task = scene.start()
+    pod = await scene.pod(main=builders.running())
+    if chunks is not None:
+        scene.kube.pod_logs[pod.name] = chunks
+        scene.kube.fail_late["read_pod_log"] = [unavailable()]
+    await scene.pod(phase="Succeeded", main=builders.terminated())
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Failed", code)
+
+
+async def test_a_file_that_is_drained_between_plan_and_look_is_the_log(scene: Scene) -> None:
+    """The pod's log is the last resort: a file that was read to its end is never thrown away for it."""
+    scene.add()
+    task = scene.start()
+    await scene.runs(log=INIT + RESULT)
+    await scene.until(lambda: "result" in scene.status())
+    followed = scene.tailer.tails[0]
+    real = followed.drain
+
+    def at_once(expected_bytes: int | None) -> None:
+        real(expected_bytes)
+        while not followed.view().drained:
+            time.sleep(0.001)
+
+    followed.drain = at_once  # type: ignore[method-assign]  # the thread is quicker than the event loop
+    await scene.exit(0)
+    assert (await scene.finish(task))["phase"] == "Succeeded"
+    assert "read_pod_log" not in scene.kube.verbs()
+
+
+async def test_a_deletion_that_is_told_before_it_is_answered(scene: Scene) -> None:
+    """A Job without a pod can vanish before the request to delete it returns."""
+    scene.add()
+    task = scene.start()
+    await scene.job()
+    real = scene.kube.delete_job
+
+    async def overtaken(job: facts.JobFacts) -> None:
+        await real(job)
+        scene.remove_job()
+
+    scene.kube.delete_job = overtaken  # type: ignore[method-assign]  # as if the watch were quicker than the answer
+    scene.change(cancel=True)
+    assert (await scene.finish(task))["phase"] == "Cancelled"
+
+
+async def test_the_log_of_a_pod_that_never_started_is_not_looked_for(scene: Scene) -> None:
+    """There is none; whatever stands at the path is of another run."""
+    scene.log(INIT + RESULT)
+    scene.add()
+    task = scene.start()
+    await scene.pod(phase="Failed", reason="UnexpectedAdmissionError", message="no such device")
+    scene.finish_job(condition="Failed")
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Failed", "k8s_pod_schedule_failed")
+    assert "session" not in end
+    assert "read_pod_log" not in scene.kube.verbs()
+
+
+async def test_the_log_is_not_followed_before_the_agent_has_started(scene: Scene) -> None:
+    """Until then the file at the path may be another run's."""
+    scene.log(RESULT)
+    scene.add()
+    task = scene.start()
+    await scene.pod(phase="Pending", main=builders.waiting("PodInitializing"))
+    assert scene.tailer.tails == []
+    scene.log(b"").unlink()
+    await scene.runs(log=INIT)
+    await scene.until(lambda: len(scene.tailer.tails) == 1)
+    task.cancel()
+
+
+# ----------------------------------------------------------------------------------------------------------- lists
+
+
+async def test_keeping_in_sync_sees_all_watched_namespaces(tmp_path: pathlib.Path) -> None:
+    """Each namespace is listed, or all at once if none is named."""
+    scene = Scene(tmp_path, namespaces="team-a, team-b")
+    for namespace in ("team-a", "team-b", "team-c"):
+        run = builders.agent_run(name="r", uid=f"uid-{namespace}", namespace=namespace)
+        job = builders.job(run, uid=f"job-{namespace}")
+        scene.kube.jobs[namespace, "r"] = job
+        scene.kube.pods[namespace, "r"] = builders.pod(job, uid=f"pod-{namespace}")
+    await runner.keep_in_sync(scene.deps, once=True)
+    assert set(scene.world.known().jobs) == {"job-team-a", "job-team-b"}
+    assert set(scene.world.known().pods) == {"pod-team-a", "pod-team-b"}
+    await scene.close()
+
+
+async def test_the_first_list_must_succeed(scene: Scene) -> None:
+    """No run may be judged before everything was seen once."""
+    scene.kube.fail["list_pods"] = [unavailable()]
+    with pytest.raises(errors.UnavailableError):
+        await runner.keep_in_sync(scene.deps, once=True)
+
+
+async def test_later_lists_go_on_after_a_failure(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed list shows nothing as gone; the next one tells."""
+    monkeypatch.setattr(runner, "_RESYNC_SECONDS", 0.001)
+    job = facts.parse_job(builders.job())
+    scene.world.saw_job(job)
+    scene.kube.fail["list_jobs"] = [unavailable() for _ in range(20)]
+    task = asyncio.create_task(runner.keep_in_sync(scene.deps))
+    scene.tasks.append(task)
+    await scene.until(lambda: scene.kube.verbs().count("list_jobs") > 2)
+    assert set(scene.world.known().jobs) == {job.uid}
+    await scene.until(lambda: not scene.world.known().jobs)
+    assert not task.done()
+
+
+async def test_shared_things_are_not_copied_for_each_object(scene: Scene) -> None:
+    """kopf copies its memo for every object; this one is meant to be shared."""
+    assert scene.deps.__copy__() is scene.deps
