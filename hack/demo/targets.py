@@ -16,11 +16,11 @@ from typing import Any
 
 from hack import cluster, playground
 
-STATE = playground.ROOT / ".local" / "demo"
+CLUSTER_NAME = os.environ.get("DEMO_NAME", "demo")  # another name: another demo beside it
+STATE = playground.ROOT / ".local" / CLUSTER_NAME
 KIND_STATE = playground.ROOT / ".local" / "kind"
 NAMESPACE = "agentrun-demo"
 AGENT_IMAGE = "docker.io/agentrun/claude-code:2.1.329"
-CLUSTER_NAME = "demo"
 LOCAL_STATE = playground.ROOT / ".local" / "clusters" / CLUSTER_NAME
 
 _SIDECAR_PORT = 18080

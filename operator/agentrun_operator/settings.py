@@ -62,7 +62,7 @@ class Settings(pydantic.BaseModel):
         30, description="How long after the end of the container its log file may still be absent."
     )
     drain_seconds: _Seconds = pydantic.Field(
-        30, description="How long the end of a log is waited for at most (NFS shows the last lines up to 30 s late)."
+        30, description="How long the end of a log is waited for without a byte coming (NFS shows it up to 30 s late)."
     )
     quiet_seconds: _Seconds = pydantic.Field(
         3, description="A log without a known length is complete when it did not grow for this long."

@@ -26,7 +26,11 @@ import threading
 import time
 from collections.abc import Callable
 
+import structlog
+
 from agentrun_operator import progress, settings, status
+
+_log = structlog.get_logger(__name__)
 
 _IDLE_POLLS = 5
 _CHUNK_BYTES = 64 * 1024
@@ -71,7 +75,12 @@ class Tailer:
 
     def _run(self) -> None:
         while (tail := self._next()) is not None:
-            delay = tail.poll(self._config)
+            try:
+                delay = tail.poll(self._config)
+            except Exception as e:  # noqa: BLE001 - one run's trouble must not end the thread that serves all
+                _log.exception("log_unreadable", error=type(e).__name__)
+                tail.give_up()
+                continue
             if delay is not None:
                 self.schedule(tail, delay)
 
@@ -132,6 +141,13 @@ class LogTail:
             self._closed = True
             self._release()
 
+    def give_up(self) -> None:
+        """This file cannot be followed: report it as not there, so that the pod's own log is read in the end."""
+        with self._lock:
+            self._inode, self._drained = 0, True
+            self._release()
+        self._on_drained()
+
     def poll(self, config: settings.Settings) -> float | None:
         """Read what is new. Returns the seconds until the next look, None when there is none."""
         with self._lock:
@@ -149,9 +165,9 @@ class LogTail:
 
     def _complete(self, drain: "_Drain", config: settings.Settings) -> bool:
         now = time.monotonic()
-        waited = now - drain.started
         if self._inode == 0:
-            return waited >= config.log_appear_seconds
+            return now - drain.started >= config.log_appear_seconds
+        waited = now - max(self._grown_at, drain.started)
         if drain.expected is not None and self._offset >= drain.expected:
             return True
         if waited >= config.drain_seconds:
@@ -159,7 +175,7 @@ class LogTail:
         if drain.expected is not None:
             return False
         quiet = _RESULT_QUIET_SECONDS if self._progress.snapshot().result_seen else config.quiet_seconds
-        return now - max(self._grown_at, drain.started) >= quiet
+        return waited >= quiet
 
     def _finish(self) -> None:
         self._progress.finish()

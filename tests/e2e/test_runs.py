@@ -48,6 +48,19 @@ def test_a_refused_key_is_named_and_keeps_the_exit_code(site: Agents) -> None:
     assert "{" not in status["message"]
 
 
+def test_a_wrong_object_is_refused_with_a_sentence(site: Agents) -> None:
+    """The API server itself says what is wrong and why; nothing is created."""
+    with pytest.raises(playground.PlaygroundError) as refused:
+        site.create("wrong", companyId="acme/../other", claude={"maxTurns": 0})
+
+    assert "spec.companyId" in str(refused.value)
+    assert "only letters, digits and hyphens are allowed, because the id becomes part of names and paths" in str(
+        refused.value
+    )
+    assert "spec.claude.maxTurns in body should be greater than or equal to 1" in str(refused.value)
+    assert site.list("agentruns.paperclip.io") == []
+
+
 def test_a_killed_agent_is_reported_as_killed(site: Agents) -> None:
     """SIGKILL in mid-run: exit code 137, signal 9, truncated; session and usage so far are kept."""
     site.start_run("killed", "sleeptool")

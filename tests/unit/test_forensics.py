@@ -433,7 +433,7 @@ def say(*events: Event, **fields: Any) -> str:
         (say(job=job()), ["gave no reason"]),
         (say(INIT, pod=pod(reason="NodeLost", node="")), ["(unknown)"]),
         (say(intent=Intent.DEADLINE, limit_seconds=60), ["60 s", "not started"]),
-        (say(INIT, TOOL, code=143, intent=Intent.STALL), ["stallSeconds", "1 answers", "used the tool Bash"]),
+        (say(INIT, TOOL, code=143, intent=Intent.STALL), ["stallSeconds", "1 answer of", "used the tool Bash"]),
         (say(GOOD, code=143, intent=Intent.CANCEL), ["already reported success"]),
         (say(INIT, TEXT, intent=Intent.CANCEL), ["unknown exit code", "spec.cancel"]),
         (say(INIT, ended("error_max_budget_usd", total_cost_usd=0.5), code=1), ["$0.5"]),

@@ -496,3 +496,28 @@ def test_a_large_log_does_not_starve_a_small_one(tailer: tail.Tailer, tmp_path: 
     assert small.drained.wait(10)
     assert not large.drained.is_set()
     assert large.drain().transcript.events == count
+
+
+def test_a_file_that_breaks_the_reader_harms_no_other(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, tailer: tail.Tailer
+) -> None:
+    """A defect met in one log is that run's trouble: it counts as not found, and the thread goes on with the others."""
+    poll = tail.LogTail.poll
+
+    def poll_or_break(self: tail.LogTail, config: settings.Settings) -> float | None:
+        if self._path.endswith("broken"):
+            raise ZeroDivisionError
+        return poll(self, config)
+
+    monkeypatch.setattr(tail.LogTail, "poll", poll_or_break)
+    told = threading.Event()
+    broken = tailer.follow(str(tmp_path / "broken"), stderr_path="", on_drained=told.set)
+    assert told.wait(5)
+    (tmp_path / "fine").write_bytes(b"{}\n")
+    drained = threading.Event()
+    fine = tailer.follow(str(tmp_path / "fine"), stderr_path="", on_drained=drained.set)
+    fine.drain(3)
+
+    assert drained.wait(5)
+    assert (broken.view().found, broken.view().drained) == (False, True)
+    assert fine.view().transcript.bytes == 3

@@ -158,7 +158,7 @@ def _result(event: stream.Result) -> _Lines:
     good = event.subtype == "success" and event.is_error is False
     words = [
         _one_line(event.subtype or "unknown") + ("" if good or event.subtype != "success" else " (error)"),
-        f"{event.num_turns} turns" if event.num_turns is not None else "",
+        f"{event.num_turns} turn{'' if event.num_turns == 1 else 's'}" if event.num_turns is not None else "",
         f"{_number(event.duration_ms) / 1000:.1f} s" if event.duration_ms is not None else "",
         _tokens(event),
         f"${_number(event.total_cost_usd):.4f}" if event.total_cost_usd is not None else "",

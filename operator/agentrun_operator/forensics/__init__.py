@@ -126,7 +126,8 @@ def _ended(known: Facts) -> str:
         return "The agent had already reported success; its answer is kept in status.result."
     if not known.started:
         return "The agent had not started yet."
-    words = f"The agent ended with {messages.exit_words(known.exit_code)} after {seen.turns} answers of the model"
+    answers = messages.count(seen.turns, "answer")
+    words = f"The agent ended with {messages.exit_words(known.exit_code)} after {answers} of the model"
     return f"{words}, while it used the tool {messages.one_line(seen.last_tool)}." if seen.open_tool else f"{words}."
 
 

@@ -53,6 +53,11 @@ _SIGNALS = {
 }  # fmt: skip
 
 
+def count(number: int, thing: str) -> str:
+    """``1 answer``, ``2 answers``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def redact(text: str) -> str:
     """``text`` without what has the shape of a credential."""
     return _NAMED_SECRETS.sub(rf"\1{REDACTED}", _SECRETS.sub(REDACTED, text))

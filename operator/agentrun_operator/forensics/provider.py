@@ -142,7 +142,7 @@ def explain_result(known: case.Facts, result: stream.Result) -> case.Failure:
     """The cause that a result names. Call it for a result that is no success."""
     match result.subtype:
         case "error_max_turns":
-            text = f"The agent used up its turns ({known.transcript.turns} answers of the model)."
+            text = f"The agent used up its turns ({messages.count(known.transcript.turns, 'answer')} of the model)."
             advice = "Raise spec.claude.maxTurns, or resume the session with a new run."
             return case.Failure(code=_Code.MAX_TURNS, message=messages.sentence(text, advice))
         case "error_max_budget_usd":
