@@ -140,6 +140,12 @@ def test_the_message_says_what_the_agent_does(events: list[Body], message: str) 
     assert live(pod=RUNNING, log=said(*events))["message"] == message
 
 
+def test_without_the_volume_the_message_promises_nothing() -> None:
+    """An operator that cannot see the log does not guess what the agent does."""
+    written = live(pod=RUNNING, log=status.LogSeen(followed=False))
+    assert written["message"] == "The agent is running; what it does is read when it has ended."
+
+
 def test_while_pending_the_message_says_why() -> None:
     """The reason that the pod does not start is the reason of the run."""
     stuck = facts.parse_pod(builders.pod(phase="Pending", main=builders.waiting("ErrImagePull", "denied")))
@@ -154,6 +160,7 @@ def test_while_pending_the_message_says_why() -> None:
         ({}, "PodReady", "False", "Starting"),
         ({"pod": RUNNING}, "PodReady", "True", "Running"),
         ({}, "LogStreaming", "False", "WaitingForLog"),
+        ({"log": status.LogSeen(followed=False)}, "LogStreaming", "False", "NoVolume"),
         ({"log": said()}, "LogStreaming", "True", "Following"),
         ({}, "Completed", "False", "InProgress"),
     ],

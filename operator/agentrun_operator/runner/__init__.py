@@ -207,7 +207,7 @@ class Supervisor:
     def _log_seen(self) -> status.LogSeen:
         if self._pod_log is not None:
             return self._pod_log
-        seen = self._tail.view() if self._tail else status.LogSeen()
+        seen = self._tail.view() if self._tail else status.LogSeen(followed=bool(self._deps.config.data_path))
         # A file that never appeared is not the end of the search: the pod's own log comes next.
         return seen if seen.found else dataclasses.replace(seen, drained=False)
 

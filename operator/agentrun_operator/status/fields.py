@@ -8,7 +8,7 @@ from typing import Any
 
 from agentrun_operator import errors, facts, forensics, manifest, models, names, progress
 from agentrun_operator.status import pods
-from agentrun_operator.status.observed import Observed
+from agentrun_operator.status.observed import LogSeen, Observed
 
 # Reasons of the Completed condition while it is False: why the operator is stopping the run.
 CANCELLING = "Cancelling"
@@ -46,7 +46,7 @@ def live(run: models.AgentRun, job: facts.JobFacts, seen: Observed) -> dict[str,
     pod = pods.describe(seen.pod)
     started = pod.ready or seen.written.get("phase") == models.Phase.RUNNING
     phase = models.Phase.RUNNING if started else models.Phase.PENDING
-    message = _activity(seen.log.transcript) if pod.ready else pod.message
+    message = _activity(seen.log) if pod.ready else pod.message
     status = _base(run, seen, phase=phase, reason=pod.reason, message=message)
     _places(status, run, job, seen)
     _observations(status, run, seen)
@@ -54,8 +54,7 @@ def live(run: models.AgentRun, job: facts.JobFacts, seen: Observed) -> dict[str,
     if pod.ready:
         status.setdefault("runningTime", _main(seen).started_at or rfc3339(seen.now))
     _condition(status, seen, models.ConditionType.POD_READY, str(pod.ready), pod.reason, pod.message)
-    log = ("True", "Following", "") if seen.log.found else ("False", "WaitingForLog", "")
-    _condition(status, seen, models.ConditionType.LOG_STREAMING, *log)
+    _condition(status, seen, models.ConditionType.LOG_STREAMING, *_streaming(seen.log))
     _condition(status, seen, models.ConditionType.COMPLETED, "False", "InProgress", "")
     return status
 
@@ -300,7 +299,16 @@ def _detection(seen: Observed) -> str:
     return "; ".join(how)
 
 
-def _activity(said: progress.Transcript) -> str:
+def _streaming(log: LogSeen) -> tuple[str, str, str]:
+    if not log.followed:
+        return "False", "NoVolume", "The operator does not see the shared volume; it reads the pod's log at the end."
+    return ("True", "Following", "") if log.found else ("False", "WaitingForLog", "")
+
+
+def _activity(log: LogSeen) -> str:
+    said = log.transcript
+    if not log.followed:
+        return "The agent is running; what it does is read when it has ended."
     if said.result_seen and not said.active_since_result:
         return "The agent has given its result and is about to exit."
     if not said.turns:

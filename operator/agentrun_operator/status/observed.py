@@ -10,9 +10,13 @@ from agentrun_operator import facts, forensics, progress
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LogSeen:
-    """What is known of the run's log. ``last_growth`` is when bytes were last seen arriving (UTC); None = never."""
+    """What is known of the run's log. ``last_growth`` is when bytes were last seen arriving (UTC); None = never.
+
+    ``followed`` False: the operator does not see the shared volume, so nothing is known before the run ends.
+    """
 
     transcript: progress.Transcript = dataclasses.field(default_factory=lambda: progress.Progress().snapshot())
+    followed: bool = True
     found: bool = False
     drained: bool = False
     last_growth: datetime.datetime | None = None
