@@ -85,6 +85,7 @@ class Entry:
             stderr=subprocess.PIPE,
             env={"GRACE": "1", "DRAIN": "1", **paths, **(environment or {})},
             start_new_session=True,
+            preexec_fn=_as_in_a_container,
         )
         with process, kill_group_after(process, HANG_SECONDS):
             assert process.stdout is not None
@@ -100,6 +101,12 @@ class Entry:
     def sizes(self) -> str:
         """What the script reported."""
         return self.termination_log.read_text()
+
+
+def _as_in_a_container() -> None:
+    """A shell cannot trap what it was started to ignore, and a test run in the background was started to ignore INT."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class kill_group_after:  # noqa: N801 - reads as a function
