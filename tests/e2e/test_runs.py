@@ -29,6 +29,7 @@ def test_a_run_with_tools_succeeds_and_tells_everything(site: Agents) -> None:
     assert len(log.splitlines()) == status["logEvents"]
     assert b"hello-from-bash" in log
     assert site.list("secrets") == []
+    assert site.get("agentruns.paperclip.io", "hello")["metadata"].keys().isdisjoint({"annotations", "finalizers"})
     pods = site.list("pods")
     assert len(pods) == 1
     in_pod_log = site.kubectl.run("logs", "-n", site.namespace, pods[0]["metadata"]["name"], "-c", "claude")

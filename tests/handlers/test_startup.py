@@ -48,6 +48,8 @@ async def test_kopf_is_told_what_differs_from_its_defaults(memo: runner.Deps) ->
         ("", "pods"): ours,
     }
     assert told.persistence.finalizer == names.FINALIZER
+    for storage in (told.persistence.progress_storage, told.persistence.diffbase_storage):
+        assert getattr(storage, "prefix") == names.GROUP  # noqa: B009 - only the annotation storages have one
     assert not told.posting.enabled
     assert told.scanning.disabled
     assert told.networking.request_timeout == 7

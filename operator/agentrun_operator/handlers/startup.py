@@ -13,6 +13,7 @@ _SYNC = "agentrun-sync"
 async def configure(settings: kopf.OperatorSettings, memo: runner.Deps, **_: Any) -> None:
     """Tell kopf what differs from its defaults; reference/kopf.md of the design gives the measurements."""
     settings.persistence.finalizer = names.FINALIZER
+    _configure_storage(settings)
     settings.posting.enabled = False
     settings.scanning.disabled = True  # our CRD is there before us; watching all CRDs would need a wider role
     # Only ours cross the wire; a handler's own label filter would be applied after everything was transferred.
@@ -22,6 +23,18 @@ async def configure(settings: kopf.OperatorSettings, memo: runner.Deps, **_: Any
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 30
     settings.networking.request_timeout = memo.config.request_timeout_seconds
+
+
+def _configure_storage(settings: kopf.OperatorSettings) -> None:
+    """Give kopf's storages our own prefix.
+
+    No handler needs either of them; what kopf itself writes now and then, to have an object looked at again, is under
+    our name. Spec is immutable, so there is nothing to compare it with, and prompts are not copied.
+    """
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=names.GROUP, v1=False)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(
+        prefix=names.GROUP, key="last-handled", v1=False, ignored_fields=["spec"]
+    )
 
 
 async def look_around(memo: runner.Deps, **_: Any) -> None:
