@@ -95,73 +95,75 @@ class Tailer:
 
 
 class LogTail:
-    """One followed file. ``view``, ``drain`` and ``close`` are for any thread, ``poll`` only for the Tailer's."""
+    """One followed file. ``view``, ``drain`` and ``close`` are for any thread, ``poll`` only for the Tailer's.
+
+    There is no lock: a read may hang for as long as a file server does, and nobody may wait for it. The thread owns
+    everything but the two wishes that others leave (``_drain``, ``_closed``) and publishes what it knows as one value.
+    """
 
     def __init__(self, tailer: Tailer, path: str, stderr_path: str, on_drained: Callable[[], None]) -> None:
         self._tailer = tailer
         self._path = path
         self._stderr_path = stderr_path
         self._on_drained = on_drained
-        self._lock = threading.Lock()  # guards everything below
         self._progress = progress.Progress()
         self._fd: int | None = None
         self._inode = 0
         self._offset = 0
         self._idle_polls = 0
-        self._last_growth: datetime.datetime | None = None
         self._grown_at = time.monotonic()
+        self._reopened = False
+        self._view = status.LogSeen()
         self._drain: _Drain | None = None
-        self._drained = False
         self._closed = False
-        self._stderr_tail = ""
 
     def view(self) -> status.LogSeen:
-        """What is known now."""
-        with self._lock:
-            return status.LogSeen(
-                transcript=self._progress.snapshot(),
-                found=self._inode != 0,
-                drained=self._drained,
-                last_growth=self._last_growth,
-                stderr_tail=self._stderr_tail,
-            )
+        """What was known after the last read; never waits."""
+        return self._view
 
     def drain(self, expected_bytes: int | None) -> None:
         """Nothing writes the file any more: read to its end. ``expected_bytes``: its length, if the pod told it."""
-        with self._lock:
-            if self._drain is not None or self._closed:
-                return
+        if self._drain is None and not self._closed:
             self._drain = _Drain(started=time.monotonic(), expected=expected_bytes)
-            self._release()  # a fresh open makes NFS look at the file anew
-        self._tailer.schedule(self, 0)
+            self._tailer.schedule(self, 0)
 
     def close(self) -> None:
-        """Stop reading and let the file go."""
-        with self._lock:
-            self._closed = True
-            self._release()
+        """Stop reading; the thread lets the file go."""
+        self._closed = True
+        self._tailer.schedule(self, 0)
 
     def give_up(self) -> None:
         """This file cannot be followed: report it as not there, so that the pod's own log is read in the end."""
-        with self._lock:
-            self._inode, self._drained = 0, True
-            self._release()
+        self._release()
+        self._view = dataclasses.replace(self._view, found=False, drained=True)
         self._on_drained()
 
     def poll(self, config: settings.Settings) -> float | None:
         """Read what is new. Returns the seconds until the next look, None when there is none."""
-        with self._lock:
-            if self._closed or self._drained:
-                return None
-            grown = self._read()
-            self._idle_polls = 0 if grown else self._idle_polls + 1
-            if self._drain is None:
-                return config.poll_seconds if self._idle_polls < _IDLE_POLLS else config.idle_poll_seconds
-            if not self._complete(self._drain, config):
-                return min(config.poll_seconds, 0.05)
-            self._finish()
+        if self._closed or self._view.drained:
+            self._release()
+            return None
+        drain = self._drain
+        if drain is not None and not self._reopened:
+            self._reopened = True
+            self._release()  # a fresh open makes NFS look at the file anew
+        grown = self._read()
+        self._publish(grown=grown)
+        self._idle_polls = 0 if grown else self._idle_polls + 1
+        if drain is None:
+            return config.poll_seconds if self._idle_polls < _IDLE_POLLS else config.idle_poll_seconds
+        if not self._complete(drain, config):
+            return min(config.poll_seconds, 0.05)
+        self._finish()
         self._on_drained()
         return None
+
+    def _publish(self, *, grown: bool) -> None:
+        found = self._inode != 0
+        if not grown and found == self._view.found:
+            return
+        last_growth = datetime.datetime.now(datetime.UTC) if grown else self._view.last_growth
+        self._view = status.LogSeen(transcript=self._progress.snapshot(), found=found, last_growth=last_growth)
 
     def _complete(self, drain: "_Drain", config: settings.Settings) -> bool:
         now = time.monotonic()
@@ -174,14 +176,18 @@ class LogTail:
             return True
         if drain.expected is not None:
             return False
-        quiet = _RESULT_QUIET_SECONDS if self._progress.snapshot().result_seen else config.quiet_seconds
+        quiet = _RESULT_QUIET_SECONDS if self._view.transcript.result_seen else config.quiet_seconds
         return waited >= quiet
 
     def _finish(self) -> None:
         self._progress.finish()
-        self._stderr_tail = _read_tail(self._stderr_path, _STDERR_TAIL_BYTES)
-        self._drained = True
         self._release()
+        self._view = dataclasses.replace(
+            self._view,
+            transcript=self._progress.snapshot(),
+            stderr_tail=_read_tail(self._stderr_path, _STDERR_TAIL_BYTES),
+            drained=True,
+        )
 
     def _read(self) -> bool:
         """Read at most one turn's worth; True if there was anything."""
@@ -201,7 +207,6 @@ class LogTail:
             self._release()
         if not read:
             return False
-        self._last_growth = datetime.datetime.now(datetime.UTC)
         self._grown_at = time.monotonic()
         return True
 

@@ -9,7 +9,6 @@ from agentrun_operator import errors
 from agentrun_operator.cli import logs, operator
 
 EXIT_TROUBLE = 1
-EXIT_USAGE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,8 @@
 """kopf's side of the operator: what it is told to watch, and functions that pass on what it sees.
 
 A handler decides nothing. ``register`` is the whole wiring, one line per handler, so that a reader sees at a glance
-what the operator reacts to. No handler persists progress: kopf writes no annotation on anything, only its finalizer.
+what the operator reacts to. No handler persists progress: kopf writes its finalizer and, while
+it waits for a deletion, a mark under our prefix.
 """
 
 import kopf

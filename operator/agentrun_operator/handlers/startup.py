@@ -11,7 +11,7 @@ _SYNC = "agentrun-sync"
 
 
 async def configure(settings: kopf.OperatorSettings, memo: runner.Deps, **_: Any) -> None:
-    """Tell kopf what differs from its defaults; reference/kopf.md of the design gives the measurements."""
+    """Tell kopf what differs from its defaults."""
     settings.persistence.finalizer = names.FINALIZER
     _configure_storage(settings)
     settings.posting.enabled = False

@@ -260,8 +260,14 @@ class Supervisor:
             raise errors.InvalidRunError(_refusal_code(e, errors.ErrorCode.PROMPT_SECRET_CREATE_FAILED), str(e)) from e
 
     async def _delete_secret(self, run: models.AgentRun) -> None:
-        """Delete the run's own Secret: another run with the same ids has one of the same name."""
+        """Delete the run's own Secret: another run with the same ids has one of the same name.
+
+        Who has the Job has the Secret, too; only a run without one has to ask.
+        """
         name = names.prompt_secret_name(manifest.job_name(run))
+        if self._job(run) is not None:
+            await self._deps.client.delete_secret(run.metadata.namespace, name)
+            return
         try:
             owner = await self._deps.client.get_secret_owner(run.metadata.namespace, name)
         except errors.NotFoundError:
