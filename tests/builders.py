@@ -58,6 +58,8 @@ def job(
     *,
     uid: str = JOB_UID,
     deleting: bool = False,
+    suspend: bool = False,
+    start_time: str = "",
     conditions: Mapping[str, str | tuple[str, str]] | None = None,
     **metadata: Any,
 ) -> Body:
@@ -95,8 +97,8 @@ def job(
             **({"deletionTimestamp": CREATED} if deleting else {}),
             **metadata,
         },
-        "spec": {"backoffLimit": 0},
-        "status": {"conditions": _conditions(conditions or {})},
+        "spec": {"backoffLimit": 0, **({"suspend": True} if suspend else {})},
+        "status": {"conditions": _conditions(conditions or {}), **({"startTime": start_time} if start_time else {})},
     }
 
 
@@ -109,20 +111,23 @@ def pod(
     deleting: bool = False,
     main: Mapping[str, Any] | None = None,
     init: Mapping[str, Any] | None = None,
+    bundle: Mapping[str, Any] | None = None,
     conditions: Mapping[str, str | tuple[str, str]] | None = None,
     false_conditions: Mapping[str, str | tuple[str, str]] | None = None,
     **status: Any,
 ) -> Body:
     """The Pod of the Job ``owner`` (default: of ``job()``); further keywords are fields of ``status``, say reason.
 
-    ``main`` and ``init`` are states of the agent's and of the preparing container: ``running()``, ``waiting(…)`` or
-    ``terminated(…)``; left out, the container has no status yet. ``conditions`` are those that are True, as in ``job``;
-    ``false_conditions`` those that are False: ``{"PodScheduled": ("Unschedulable", "0/3 nodes are available")}``.
+    ``main``, ``init`` and ``bundle`` are states of the agent's, the preparing and the bundle's container, made by
+    ``running()``, ``waiting(…)`` or ``terminated(…)``; left out, the container has no status yet. ``conditions`` are
+    those that are True, as in ``job``; ``false_conditions`` those that are False:
+    ``{"PodScheduled": ("Unschedulable", "0/3 nodes are available")}``.
     """
     owner = owner or job()
     meta = owner["metadata"]
     containers = [_container("claude", main)] if main is not None else []
-    inits = [_container("prepare", init)] if init is not None else []
+    states = {"prepare": init, "bundle": bundle}
+    inits = [_container(name, state) for name, state in states.items() if state is not None]
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -11,6 +11,7 @@ misbehave, verb by verb:
 """
 
 import asyncio
+import base64
 import collections
 import dataclasses
 import datetime
@@ -30,6 +31,7 @@ class FakeKube:
     jobs: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
     pods: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
     secrets: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    config_maps: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
     pod_logs: dict[str, list[bytes]] = dataclasses.field(default_factory=dict)
     fail: collections.defaultdict[str, list[errors.ApiError | None]] = dataclasses.field(
         default_factory=lambda: collections.defaultdict(list)
@@ -39,6 +41,7 @@ class FakeKube:
     )
     hold: set[str] = dataclasses.field(default_factory=set)
     calls: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    events: list[tuple[str, str, str, str]] = dataclasses.field(default_factory=list)
     written: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     closed: bool = False
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
@@ -107,6 +110,22 @@ class FakeKube:
         owners = _get(self.secrets, namespace, name)["metadata"].get("ownerReferences", ())
         return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
 
+    async def get_secret_data(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """The values of a Secret."""
+        await self._enter("get_secret_data", name)
+        data = _get(self.secrets, namespace, name)["data"]
+        return {key: base64.b64decode(value) for key, value in data.items()}
+
+    async def get_config_map_data(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """The values of a ConfigMap."""
+        await self._enter("get_config_map_data", name)
+        return {key: value.encode() for key, value in _get(self.config_maps, namespace, name)["data"].items()}
+
+    async def get_pod(self, namespace: str, name: str) -> Mapping[str, Any]:
+        """One pod."""
+        await self._enter("get_pod", name)
+        return _get(self.pods, namespace, name)
+
     async def delete_secret(self, namespace: str, name: str) -> None:
         """Delete a Secret."""
         await self._enter("delete_secret", name)
@@ -122,6 +141,32 @@ class FakeKube:
         body["status"] = dict(status)
         self.written.append(dict(status))
         self._leave("write_run_status")
+
+    async def list_run_uids(self, namespace: str = "") -> set[str]:
+        """The uids of the AgentRuns."""
+        await self._enter("list_run_uids", namespace)
+        return {body["metadata"]["uid"] for body in self._in(self.runs, namespace)}
+
+    async def delete_run(self, run: kube.Ref) -> None:
+        """Delete the AgentRun with that name and uid, if it is there."""
+        await self._enter("delete_run", run.name)
+        body = self.runs.get((run.namespace, run.name))
+        if body is not None and body["metadata"]["uid"] == run.uid:
+            del self.runs[run.namespace, run.name]
+        self._leave("delete_run")
+
+    async def cancel_run(self, run: kube.Ref) -> None:
+        """Set spec.cancel of the AgentRun with that name and uid, if it is there."""
+        await self._enter("cancel_run", run.name)
+        body = self.runs.get((run.namespace, run.name))
+        if body is not None and body["metadata"]["uid"] == run.uid:
+            body["spec"] = {**body["spec"], "cancel": True}
+        self._leave("cancel_run")
+
+    async def create_event(self, run: kube.Ref, kind: str, reason: str, message: str) -> None:
+        """Keep the Event."""
+        await self._enter("create_event", reason)
+        self.events.append((run.name, kind, reason, message))
 
     async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
         """One AgentRun."""

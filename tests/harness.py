@@ -14,11 +14,13 @@ from hack import cluster, playground
 
 RUNS = "agentruns.paperclip.io"
 KEEP_CLUSTER = "KEEP_TEST_CLUSTER"
+CLUSTER_SUFFIX = "TEST_CLUSTER_SUFFIX"  # of cluster names, so that two test runs on one machine do not meet
 
 
 @contextlib.contextmanager
 def running_cluster(name: str, level: str) -> Iterator[playground.Kubectl]:
     """A cluster with the CRD and the operator's rights. It is stopped at the end, unless KEEP_TEST_CLUSTER is set."""
+    name += os.environ.get(CLUSTER_SUFFIX, "")
     up = cluster.up(name, level)
     try:
         kubectl = playground.Kubectl(kubeconfig=up.kubeconfig, binary=str(up.bin_dir / "kubectl"))

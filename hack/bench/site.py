@@ -12,7 +12,6 @@ import pathlib
 import shutil
 import uuid
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any
 
 from agentrun_operator import entry, manifest, models, names, settings
@@ -94,9 +93,10 @@ class Site:
 
     def by_hand(self, run: models.AgentRun) -> tuple[watch.Json, watch.Json]:
         """The Secret and the Job that the operator would make, as nobody's own."""
-        script = resources.files(entry).joinpath("run-agent.sh").read_text()
-        secret = manifest.build_secret(run, script=script)
-        job = manifest.build_job(run, self.config)
+        scripts = manifest.Scripts(run_agent=entry.read("run-agent.sh"), bundle=entry.read("bundle.sh"))
+        template = manifest.Template(text=run.spec.prompt.text or "", source="spec.prompt.text")
+        made = manifest.build(run, self.config, template=template, scripts=scripts)
+        secret, job = dict(made.secret), dict(made.job)
         for metadata in (secret["metadata"], job["metadata"], job["spec"]["template"]["metadata"]):
             metadata.pop("ownerReferences", None)
             metadata["labels"].pop(names.LABEL_MANAGED_BY)

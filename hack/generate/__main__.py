@@ -7,19 +7,30 @@ from typing import Any
 
 import yaml
 
-from hack.generate import crd
+from hack.generate import crd, reference
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADER = "# Generated from operator/agentrun_operator/models by `make generate`. Do not edit.\n"
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes out what stands twice: no reader of a CRD has to look up an anchor."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401 - any value
+        del data
+        return True
+
+
 def _yaml(document: dict[str, Any]) -> str:
-    return HEADER + yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
+    return HEADER + yaml.dump(document, Dumper=_Plain, sort_keys=False, width=120, allow_unicode=True)
 
 
 def outputs() -> dict[pathlib.Path, str]:
     """Every generated file with its right content."""
-    return {ROOT / "crds" / "paperclip.io_agentruns.yaml": _yaml(crd.build_crd())}
+    return {
+        ROOT / "crds" / "paperclip.io_agentruns.yaml": _yaml(crd.build_crd()),
+        ROOT / "docs" / "api.md": reference.build_reference(),
+    }
 
 
 def main() -> int:

@@ -215,13 +215,16 @@ def run_agentrun(*arguments: str, env: Mapping[str, str]) -> str:
     return done.stdout
 
 
-def start_mock(folder: pathlib.Path, *, scenario: str = "tools") -> tuple[Process, int]:
-    """Start the scripted Messages API on loopback; returns it and its port."""
+def start_mock(
+    folder: pathlib.Path, *, scenario: str = "tools", bodies: pathlib.Path | None = None
+) -> tuple[Process, int]:
+    """Start the scripted Messages API on loopback; returns it and its port. ``bodies`` gets what agents send."""
     port_file = folder / "mock.port"
     port_file.unlink(missing_ok=True)
     command = ["python3", "-m", "hack.mock_anthropic", "--port", "0", "--port-file", str(port_file)]
     log = folder / "mock.log"
-    mock = Process.start([*command, "--scenario", scenario, "--log", str(folder / "mock-requests.ndjson")], log=log)
+    command += ["--scenario", scenario, "--log", str(folder / "mock-requests.ndjson")]
+    mock = Process.start([*command, *(["--bodies", str(bodies)] if bodies else [])], log=log)
     wait_until(port_file.exists, seconds=10, what=f"the scripted Messages API to listen (see {log})")
     return mock, int(port_file.read_text())
 

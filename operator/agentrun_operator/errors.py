@@ -26,6 +26,7 @@ class ErrorCode(enum.StrEnum):
     AGENT_ID_INVALID = "k8s_agent_id_invalid"
 
     CONCURRENCY_GUARD_UNREACHABLE = "k8s_concurrency_guard_unreachable"
+    CONCURRENT_RUN_BLOCKED = "k8s_concurrent_run_blocked"
 
     PROMPT_SECRET_CREATE_FAILED = "k8s_prompt_secret_create_failed"  # noqa: S105 - a code, not a password
     JOB_CREATE_FAILED = "k8s_job_create_failed"
@@ -46,6 +47,7 @@ class ErrorCode(enum.StrEnum):
     POD_LOG_FILE_MISSING = "k8s_pod_log_file_missing"
 
     TIMEOUT = "timeout"
+    RUN_STALLED = "run_stalled"
     CANCELLED = "cancelled"
 
     AUTH_REQUIRED = "claude_auth_required"

@@ -6,6 +6,7 @@ keeps two such values, so they hold a few hundred bytes, never the object itself
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,7 +76,11 @@ class PodFacts:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobFacts:
-    """One Job. ``owner_uid`` is the uid of the AgentRun that controls it; ``log_path`` is what *this* Job writes."""
+    """One Job. ``owner_uid`` is the uid of the AgentRun that controls it; ``log_path`` is what *this* Job writes.
+
+    ``created_at`` and ``started_at`` are RFC 3339; it starts anew whenever it is no longer ``suspended``.
+    ``prompt_metrics`` are the characters of each part of its prompt.
+    """
 
     name: str
     namespace: str
@@ -85,6 +90,9 @@ class JobFacts:
     agent_key: str = ""
     log_path: str = ""
     created_at: str = ""
+    started_at: str = ""
+    suspended: bool = False
+    prompt_metrics: Mapping[str, int] | None = None
     deleting: bool = False
     gone: bool = False
     conditions: tuple[Condition, ...] = ()
@@ -110,6 +118,8 @@ def parse_job(body: Mapping[str, Any]) -> JobFacts:
     meta = _mapping(body.get("metadata"))
     labels = _mapping(meta.get("labels"))
     owner = _controller(meta)
+    annotations = _mapping(meta.get("annotations"))
+    status = _mapping(body.get("status"))
     namespace = _text(meta.get("namespace"))
     return JobFacts(
         name=_text(meta.get("name")),
@@ -120,10 +130,13 @@ def parse_job(body: Mapping[str, Any]) -> JobFacts:
         agent_key=names.agent_key(
             namespace, _text(labels.get(names.LABEL_COMPANY_ID)), _text(labels.get(names.LABEL_AGENT_ID))
         ),
-        log_path=_text(_mapping(meta.get("annotations")).get(names.ANNOTATION_LOG_PATH)),
+        log_path=_text(annotations.get(names.ANNOTATION_LOG_PATH)),
         created_at=_text(meta.get("creationTimestamp")),
+        started_at=_text(status.get("startTime")),
+        suspended=_mapping(body.get("spec")).get("suspend") is True,
+        prompt_metrics=_counts(_text(annotations.get(names.ANNOTATION_PROMPT_METRICS))),
         deleting=bool(meta.get("deletionTimestamp")),
-        conditions=_conditions(_mapping(body.get("status"))),
+        conditions=_conditions(status),
     )
 
 
@@ -145,6 +158,14 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
         init=tuple(_container(_mapping(c)) for c in _sequence(status.get("initContainerStatuses"))),
         main=next((c for c in containers if c.name == MAIN_CONTAINER), None),
     )
+
+
+def _counts(text: str) -> dict[str, int] | None:
+    try:
+        counts = json.loads(text)
+    except ValueError:
+        return None
+    return {key: value for key, value in _mapping(counts).items() if isinstance(value, int)}
 
 
 def _container(status: Mapping[str, Any]) -> ContainerFacts:

@@ -7,8 +7,10 @@ and exchanges plain JSON: the generated model classes would cost more CPU per ob
 Nothing here retries: only the caller knows whether "no answer" may be tried again and for how long.
 """
 
+import base64
 import contextlib
 import dataclasses
+import datetime
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 from urllib import parse
@@ -23,6 +25,8 @@ from agentrun_operator.forensics import messages
 
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
 _SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+_JSON = "application/json"
+_METADATA_ONLY = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 # What the API server says when the test operation of a JSON patch fails; a status that breaks the schema is described.
 _UNPROCESSABLE = 422
 _PATCH_TEST_FAILED = "the server rejected our request due to an error in our request"
@@ -65,11 +69,32 @@ class KubeClient(Protocol):
     async def get_secret_owner(self, namespace: str, name: str) -> str:
         """The uid of the object that controls the Secret; "" if none. Raises NotFoundError."""
 
+    async def get_secret_data(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """What a Secret holds, by key. Raises NotFoundError."""
+
+    async def get_config_map_data(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """What a ConfigMap holds, by key. Raises NotFoundError."""
+
     async def delete_secret(self, namespace: str, name: str) -> None:
         """Delete a Secret. One that is not there is no error."""
 
+    async def get_pod(self, namespace: str, name: str) -> Mapping[str, Any]:
+        """One pod as JSON. Raises NotFoundError."""
+
     async def write_run_status(self, run: Ref, status: Mapping[str, Any]) -> None:
         """Replace the status of exactly this run. Raises NotFoundError also when its uid is another by now."""
+
+    async def list_run_uids(self, namespace: str = "") -> set[str]:
+        """The uids of all AgentRuns in ``namespace`` ("" = everywhere); nothing else of them is asked for."""
+
+    async def delete_run(self, run: Ref) -> None:
+        """Delete exactly this AgentRun. One that is not there, or is another by now, is no error."""
+
+    async def cancel_run(self, run: Ref) -> None:
+        """Set spec.cancel of exactly this run. One that is not there is no error."""
+
+    async def create_event(self, run: Ref, kind: str, reason: str, message: str) -> None:
+        """Post a Kubernetes Event on an AgentRun; ``kind`` is Normal or Warning."""
 
     async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
         """One AgentRun as JSON. Raises NotFoundError."""
@@ -117,23 +142,71 @@ class HttpKubeClient:
         refs = body.get("metadata", {}).get("ownerReferences", ())
         return next((ref["uid"] for ref in refs if ref.get("controller")), "")
 
+    async def get_secret_data(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        body = await self._request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        return {key: base64.b64decode(value) for key, value in (body.get("data") or {}).items()}
+
+    async def get_config_map_data(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        body = await self._request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        binary = {key: base64.b64decode(value) for key, value in (body.get("binaryData") or {}).items()}
+        return binary | {key: value.encode() for key, value in (body.get("data") or {}).items()}
+
+    async def get_pod(self, namespace: str, name: str) -> Mapping[str, Any]:
+        return await self._request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}")
+
     async def delete_secret(self, namespace: str, name: str) -> None:
         with contextlib.suppress(errors.NotFoundError):
             await self._request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
 
     async def write_run_status(self, run: Ref, status: Mapping[str, Any]) -> None:
-        path = f"{_RUNS}/namespaces/{run.namespace}/{names.PLURAL}/{run.name}/status"
+        await self._patch_run(run, "/status", {"op": "add", "path": "/status", "value": status})
+
+    async def list_run_uids(self, namespace: str = "") -> set[str]:
+        pages = self._list(_RUNS, names.PLURAL, namespace, None, selector="", accept=_METADATA_ONLY)
+        return {item["metadata"]["uid"] async for item in pages}
+
+    async def delete_run(self, run: Ref) -> None:
+        path = f"{_RUNS}/namespaces/{run.namespace}/{names.PLURAL}/{run.name}"
+        with contextlib.suppress(errors.NotFoundError, errors.ConflictError):
+            await self._request("DELETE", path, body={"preconditions": {"uid": run.uid}})
+
+    async def cancel_run(self, run: Ref) -> None:
+        with contextlib.suppress(errors.NotFoundError):
+            await self._patch_run(run, "", {"op": "add", "path": "/spec/cancel", "value": True})
+
+    async def _patch_run(self, run: Ref, subresource: str, change: Mapping[str, Any]) -> None:
+        path = f"{_RUNS}/namespaces/{run.namespace}/{names.PLURAL}/{run.name}{subresource}"
         # A merge patch to a later object of the same name would go through: the API server ignores a uid in it.
-        patch = [
-            {"op": "test", "path": "/metadata/uid", "value": run.uid},
-            {"op": "add", "path": "/status", "value": status},
-        ]
+        patch = [{"op": "test", "path": "/metadata/uid", "value": run.uid}, change]
         try:
             await self._request("PATCH", path, body=patch, content_type="application/json-patch+json")
         except errors.RejectedError as e:
             if e.status == _UNPROCESSABLE and _PATCH_TEST_FAILED in str(e):
                 raise errors.NotFoundError(f"AgentRun {run.name} is another one by now", status=e.status) from e
             raise
+
+    async def create_event(self, run: Ref, kind: str, reason: str, message: str) -> None:
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{run.name[:200]}.", "namespace": run.namespace},
+            "involvedObject": {
+                "apiVersion": f"{names.GROUP}/{names.VERSION}",
+                "kind": names.KIND,
+                "namespace": run.namespace,
+                "name": run.name,
+                "uid": run.uid,
+            },
+            "type": kind,
+            "reason": reason,
+            "message": message,
+            "source": {"component": names.MANAGED_BY},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        await self._request("POST", f"/api/v1/namespaces/{run.namespace}/events", body=event)
 
     async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
         return await self._request("GET", f"{_RUNS}/namespaces/{namespace}/{names.PLURAL}/{name}")
@@ -154,13 +227,20 @@ class HttpKubeClient:
             response.release()
 
     async def _list(
-        self, api: str, plural: str, namespace: str, labels: Mapping[str, str] | None
+        self,
+        api: str,
+        plural: str,
+        namespace: str,
+        labels: Mapping[str, str] | None,
+        *,
+        selector: str = _SELECTOR,
+        accept: str = _JSON,
     ) -> AsyncIterator[Mapping[str, Any]]:
         scope = f"/namespaces/{namespace}" if namespace else ""
-        selector = ",".join([_SELECTOR, *(f"{key}={value}" for key, value in (labels or {}).items())])
-        query = {"labelSelector": selector, "limit": str(_PAGE)}
+        parts = [selector, *(f"{key}={value}" for key, value in (labels or {}).items())]
+        query = {"labelSelector": ",".join(filter(None, parts)), "limit": str(_PAGE)}
         while True:
-            page = await self._request("GET", f"{api}{scope}/{plural}", query=query)
+            page = await self._request("GET", f"{api}{scope}/{plural}", query=query, accept=accept)
             if "items" not in page:
                 raise errors.UnavailableError(f"GET {api}{scope}/{plural}: the answer could not be read: it is no list")
             for item in page["items"] or ():  # Go writes an empty list as null, too
@@ -177,9 +257,10 @@ class HttpKubeClient:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | Sequence[Any] | None = None,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
+        accept: str = _JSON,
     ) -> dict[str, Any]:
-        response = await self._send(method, path, query=query, body=body, content_type=content_type)
+        response = await self._send(method, path, query=query, body=body, content_type=content_type, accept=accept)
         try:
             return msgspec.json.decode(await response.read(), type=dict[str, Any])
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as e:
@@ -192,10 +273,11 @@ class HttpKubeClient:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | Sequence[Any] | None = None,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
+        accept: str = _JSON,
         timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 - aiohttp's own kind of limit, per phase
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path + (f"?{parse.urlencode(query)}" if query else "")
         try:

@@ -21,15 +21,35 @@ LABEL_AGENT_ID = f"{GROUP}/agent-id"
 LABEL_COMPANY_ID = f"{GROUP}/company-id"
 LABEL_RUN_ID = f"{GROUP}/run-id"
 LABEL_TASK_ID = f"{GROUP}/task-id"
+LABEL_SESSION_ID = f"{GROUP}/session-id"
+LABEL_ADAPTER_TYPE = f"{GROUP}/adapter-type"
+LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 AGENT_LABELS = (LABEL_COMPANY_ID, LABEL_AGENT_ID)
-RUN_LABELS = (*AGENT_LABELS, LABEL_RUN_ID, LABEL_TASK_ID)
+OWN_LABELS = (
+    LABEL_MANAGED_BY,
+    LABEL_COMPONENT,
+    LABEL_ADAPTER_TYPE,
+    *AGENT_LABELS,
+    LABEL_RUN_ID,
+    LABEL_TASK_ID,
+    LABEL_SESSION_ID,
+)
+ADAPTER_TYPE = "claude_k8s"  # the described system's word for "Claude Code as a Kubernetes Job"
 ANNOTATION_LOG_PATH = f"{GROUP}/log-path"
+ANNOTATION_ADAPTER_TYPE = f"{GROUP}/adapter-type"
+ANNOTATION_PROMPT_METRICS = f"{GROUP}/prompt-metrics"
 ANNOTATION_AGENT_NAME = f"{GROUP}/agent-name"
 FINALIZER = f"{GROUP}/agentrun-operator"
 
 # The one pattern of ids that become parts of paths and names (seeds: run-log design).
 ID_PATTERN = r"^[a-zA-Z0-9-]+$"
 MAX_ID_LENGTH = 63
+
+# The files of a run, beside each other.
+LOG_SUFFIX = ".pod.ndjson"
+STDERR_SUFFIX = ".pod.stderr"
+OWNER_SUFFIX = ".pod.owner"
+LOG_SUFFIXES = (LOG_SUFFIX, STDERR_SUFFIX)
 
 _SLUG_LENGTH = 16
 _HASH_LENGTH = 6
@@ -70,12 +90,12 @@ def log_path(*, root: str, company_id: str, agent_id: str, run_id: str) -> str:
     for field, value in (("companyId", company_id), ("agentId", agent_id), ("runId", run_id)):
         if not _ID.fullmatch(value):
             raise ValueError(f"Invalid {field} for log path: {value}")
-    return posixpath.join(root, company_id, agent_id, f"{run_id}.pod.ndjson")
+    return posixpath.join(root, company_id, agent_id, f"{run_id}{LOG_SUFFIX}")
 
 
 def stderr_path(log: str) -> str:
     """Path of the file that holds the agent's stderr, beside its log ``log``."""
-    return log.removesuffix(".ndjson") + ".stderr"
+    return log.removesuffix(LOG_SUFFIX) + STDERR_SUFFIX
 
 
 def _slug(text: str) -> str:

@@ -138,9 +138,9 @@ class _Ledger:
 
     def add_message(self, event: stream.Assistant) -> None:
         """Count a message's usage once, however many events the message comes in; later events may know more."""
-        thread, message = event.parent_tool_use_id or "", event.message
+        thread, message = (event.parent_tool_use_id or "")[:_MAX_WORD], event.message
         identity, counted = self._threads.pop(thread, ("", _NO_USAGE))
-        if message.id != identity:
+        if _cut(message.id, _MAX_WORD) != identity:
             counted = _NO_USAGE
         known = counted.at_least(_api_usage(message.usage))
         self._estimate += known - counted
@@ -213,10 +213,11 @@ class Progress:
             case stream.Init():
                 self._fold_init(event)
             case stream.ApiRetry():
-                self._seen["api_retry"] = msgspec.structs.replace(event, error=_cut(event.error, _MAX_WORD))
+                self._seen["api_retry"] = msgspec.structs.replace(
+                    event, error=_cut(event.error, _MAX_WORD), session_id=None
+                )
             case stream.RateLimit(info=info):
-                rejected = info is not None and info.status == "rejected"
-                self._seen["rejected"] = info if rejected else None
+                self._seen["rejected"] = _rejected(info)
 
     def snapshot(self) -> Transcript:
         """What is known so far; the value stays as it is when the fold goes on."""
@@ -267,8 +268,9 @@ class Progress:
             self._fold_main_message(event.message, degraded=not tools and output_tokens == 0)
 
     def _fold_main_message(self, message: stream.Message, *, degraded: bool) -> None:
-        if message.id and message.id != self._main_message:
-            self._main_message = message.id[:_MAX_WORD]
+        identity = _cut(message.id, _MAX_WORD)
+        if identity and identity != self._main_message:
+            self._main_message = identity
             self._turns += 1
         self._seen["degraded"] = degraded and message.stop_reason is None
         self._seen["api_failure"] = None  # the model answered after it
@@ -334,6 +336,13 @@ def _api_failure(event: stream.Assistant) -> ApiFailure:
         code=(event.api_error or "")[:_MAX_WORD],
         text=text[:_MAX_TEXT],
     )
+
+
+def _rejected(info: stream.RateLimitInfo | None) -> stream.RateLimitInfo | None:
+    """The window if it refuses requests, without what may be large."""
+    if info is None or info.status != "rejected":
+        return None
+    return msgspec.structs.replace(info, kind=_cut(info.kind, _MAX_WORD))
 
 
 def _cut(text: str | None, limit: int) -> str | None:

@@ -7,18 +7,16 @@ from typing import Any, cast
 import kopf
 import pytest
 
-from agentrun_operator import models, runner, settings, tail
+from agentrun_operator import models, runner, settings
 from agentrun_operator.handlers import jobs
-from tests import builders, fakes
+from tests import builders, deps, fakes
 
 
 @pytest.fixture
 def memo(tmp_path: pathlib.Path) -> Iterator[runner.Deps]:
     """What all runs share."""
     config = settings.Settings(data_path=str(tmp_path))
-    made = runner.Deps(
-        config=config, client=fakes.FakeKube(), world=runner.World(), tailer=tail.Tailer(config), script=""
-    )
+    made = deps.make(config, fakes.FakeKube())
     yield made
     made.tailer.close()
 

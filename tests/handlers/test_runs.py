@@ -11,9 +11,9 @@ from typing import Any, cast
 import kopf
 import pytest
 
-from agentrun_operator import facts, models, runner, settings, tail
+from agentrun_operator import facts, models, settings
 from agentrun_operator.handlers import runs
-from tests import builders, fakes
+from tests import builders, deps, fakes
 
 Why = kopf.DaemonStoppingReason
 
@@ -26,9 +26,7 @@ class Daemon:
             image="agent:1", data_path=str(folder), poll_seconds=0.005, log_appear_seconds=0.02, quiet_seconds=0.02
         )
         self.kube = fakes.FakeKube()
-        self.memo = runner.Deps(
-            config=config, client=self.kube, world=runner.World(), tailer=tail.Tailer(config), script="#!/bin/sh\n"
-        )
+        self.memo = deps.make(config, self.kube)
         self.raw = self.kube.add_run(builders.agent_run(status={}))
         self.stopped = types.SimpleNamespace(reason=None)
         self.task = asyncio.create_task(
@@ -118,7 +116,8 @@ async def test_a_change_of_the_object_wakes_its_supervisor(daemon: Daemon) -> No
     """spec.cancel is seen at once, not at the next look."""
     await daemon.running()
     daemon.raw["spec"]["cancel"] = True
-    await runs.wake(uid=builders.RUN_UID, memo=daemon.memo)
+    event = {"type": "MODIFIED", "object": daemon.raw}
+    await runs.saw(event=event, uid=builders.RUN_UID, memo=daemon.memo)  # type: ignore[arg-type]  # a raw event
     await daemon.until(lambda: "delete_job" in daemon.kube.verbs())
     daemon.remove_job()
     await daemon.task

@@ -8,18 +8,16 @@ from typing import Any
 import kopf
 import pytest
 
-from agentrun_operator import errors, handlers, names, runner, settings, tail
+from agentrun_operator import errors, handlers, names, runner, settings
 from agentrun_operator.handlers import jobs, runs, startup
-from tests import builders, fakes
+from tests import builders, deps, fakes
 
 
 @pytest.fixture
 async def memo(tmp_path: pathlib.Path) -> AsyncIterator[runner.Deps]:
     """What all runs share, with an API in memory."""
     config = settings.Settings(image="agent:1", data_path=str(tmp_path), request_timeout_seconds=7)
-    made = runner.Deps(
-        config=config, client=fakes.FakeKube(), world=runner.World(), tailer=tail.Tailer(config), script="#!/bin/sh\n"
-    )
+    made = deps.make(config, fakes.FakeKube())
     yield made
     made.tailer.close()
 
@@ -66,7 +64,7 @@ async def test_everything_is_seen_before_the_first_run_is_judged(memo: runner.De
     await startup.look_around(memo=memo)
     known = memo.world.known()
     assert (set(known.jobs), set(known.pods)) == ({builders.JOB_UID}, {builders.POD_UID})
-    assert [task.done() for task in memo.tasks] == [False]
+    assert [task.done() for task in memo.tasks] == [False] * 4
     await startup.clean_up(memo=memo)
     await asyncio.gather(*memo.tasks, return_exceptions=True)
 
@@ -78,7 +76,7 @@ async def test_the_operator_does_not_start_without_having_looked(memo: runner.De
         await startup.look_around(memo=memo)
     assert memo.tasks == []
     await startup.look_around(memo=memo)
-    assert len(memo.tasks) == 1
+    assert len(memo.tasks) == 4
     await startup.clean_up(memo=memo)
     await asyncio.gather(*memo.tasks, return_exceptions=True)
 
@@ -89,7 +87,7 @@ async def test_at_its_end_the_operator_lets_go_and_touches_nothing(memo: runner.
     before = list(kube_of(memo).calls)
     await startup.clean_up(memo=memo)
     await asyncio.gather(*memo.tasks, return_exceptions=True)
-    assert [task.cancelled() for task in memo.tasks] == [True]
+    assert [task.cancelled() for task in memo.tasks] == [True] * 4
     assert kube_of(memo).closed
     assert kube_of(memo).calls == before
 
@@ -127,7 +125,7 @@ def test_exactly_these_watches_are_registered() -> None:
         ((h.selector.group, h.selector.version, h.selector.any_name), h.labels, h.fn) for h in registered("watching")
     ]
     assert found == [
-        (("paperclip.io", "v1alpha1", "agentruns"), None, runs.wake),
+        (("paperclip.io", "v1alpha1", "agentruns"), None, runs.saw),
         (("batch", "v1", "jobs"), ours, jobs.saw_job),
         (("", "v1", "pods"), ours, jobs.saw_pod),
     ]

@@ -38,6 +38,14 @@ class Pod:
         self._bind()
         self._log = site.volume / pathlib.PurePosixPath(status["logPath"]).relative_to("/paperclip")
 
+    def prepare(self, report: str, *, exit_code: int = 0) -> None:
+        """The init containers end, the last of them with this termination message; the pod, if it failed."""
+        inits = self._site.get("pod", self.name)["spec"]["initContainers"]
+        *others, last = (init["name"] for init in inits)
+        ended = [*(_status(name, _terminated(0)) for name in others)]
+        ended.append(_status(last, _terminated(exit_code, message=report)))
+        self._write({"phase": "Failed" if exit_code else "Pending", "initContainerStatuses": ended})
+
     def run(self) -> None:
         """The agent starts."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +59,8 @@ class Pod:
 
     def end(self, exit_code: int, *, message: str = "", reason: str = "") -> None:
         """The agent ends, and with it the pod."""
-        ended = {"exitCode": exit_code, "startedAt": _now(), "finishedAt": _now(), "message": message}
-        ended["reason"] = reason or ("Completed" if exit_code == 0 else "Error")
-        self.set_state(phase="Failed" if exit_code else "Succeeded", state={"terminated": ended})
+        ended = _terminated(exit_code, message=message, reason=reason)
+        self.set_state(phase="Failed" if exit_code else "Succeeded", state=ended)
 
     def wait(self, reason: str, message: str) -> None:
         """The agent's container cannot start."""
@@ -61,16 +68,11 @@ class Pod:
 
     def set_state(self, *, phase: str, state: dict[str, Any]) -> None:
         """Write the pod's status as a kubelet does."""
-        container = {
-            "name": "claude",
-            "image": "example.test/agent:1",
-            "imageID": "",
-            "ready": "running" in state,
-            "restartCount": 0,
-            "state": state,
-        }
-        patch = {"status": {"phase": phase, "containerStatuses": [container]}}
-        self._kubectl("patch", "pod", self.name, "--subresource=status", "--type=merge", "-p", json.dumps(patch))
+        self._write({"phase": phase, "containerStatuses": [_status("claude", state)]})
+
+    def _write(self, status: dict[str, Any]) -> None:
+        patch = json.dumps({"status": status})
+        self._kubectl("patch", "pod", self.name, "--subresource=status", "--type=merge", "-p", patch)
 
     def _bind(self) -> None:
         """Put the pod on the node that is none, or the scheduler goes on saying that it finds no place for it."""
@@ -89,6 +91,22 @@ class Pod:
 
     def _kubectl(self, verb: str, *arguments: str) -> None:
         self._site.kubectl.run(verb, *arguments, "-n", self._site.namespace)
+
+
+def _status(name: str, state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": "example.test/agent:1",
+        "imageID": "",
+        "ready": "running" in state,
+        "restartCount": 0,
+        "state": state,
+    }
+
+
+def _terminated(exit_code: int, *, message: str = "", reason: str = "") -> dict[str, Any]:
+    ended = {"exitCode": exit_code, "startedAt": _now(), "finishedAt": _now(), "message": message}
+    return {"terminated": {**ended, "reason": reason or ("Error" if exit_code else "Completed")}}
 
 
 def _now() -> str:

@@ -1,6 +1,7 @@
 """The Kubernetes client against a real API server with the operator's rights, and against servers that misbehave."""
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import json
@@ -60,9 +61,14 @@ class Place:
         """The names of all objects of a kind."""
         return self.run("get", kind, "-o", "jsonpath={.items[*].metadata.name}").split()
 
-    def create_run(self, name: str) -> kube.Ref:
-        """A new AgentRun."""
-        body = {"apiVersion": "paperclip.io/v1alpha1", "kind": "AgentRun", "metadata": {"name": name}, "spec": RUN}
+    def create_run(self, name: str, **spec: Any) -> kube.Ref:
+        """A new AgentRun; ``spec`` is merged over a small valid one."""
+        body = {
+            "apiVersion": "paperclip.io/v1alpha1",
+            "kind": "AgentRun",
+            "metadata": {"name": name},
+            "spec": {**RUN, **spec},
+        }
         created = json.loads(self.run("create", "-f", "-", "-o", "json", stdin=body))
         return kube.Ref(namespace=self.namespace, name=name, uid=created["metadata"]["uid"])
 
@@ -80,6 +86,10 @@ class Place:
         """A Secret."""
         meta = {"name": name, "namespace": self.namespace, "ownerReferences": list(owners)}
         return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"prompt": "Do it."}}
+
+    def keep(self, kind: str, name: str, **content: Any) -> None:
+        """A Secret or ConfigMap with this content."""
+        self.run("create", "-f", "-", stdin={"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **content})
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +242,69 @@ async def test_the_owner_of_a_secret_is_its_controller(
     assert owner == (runs[True].uid if expected else "")
 
 
+NO_TEXT = bytes(range(256))
+LONG = "é" * 400_000  # most of what a Secret or a ConfigMap may hold
+
+
+def encoded(value: bytes) -> str:
+    """As the API writes bytes."""
+    return base64.b64encode(value).decode()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"stringData": {"a": "Do “it”.\r\n", ".-_Az09": "x"}}, {"a": "Do “it”.\r\n".encode(), ".-_Az09": b"x"}),
+        ({"data": {"a": encoded(NO_TEXT)}}, {"a": NO_TEXT}),
+        ({"stringData": {"a": LONG}}, {"a": LONG.encode()}),
+        ({"data": {"a": ""}}, {"a": b""}),
+        ({}, {}),
+    ],
+    ids=["text", "bytes", "long", "empty value", "no data"],
+)
+async def test_what_a_secret_holds(
+    place: Place, client: kube.HttpKubeClient, content: Mapping[str, Any], expected: Mapping[str, bytes]
+) -> None:
+    """Byte for byte; a key with nothing in it is there."""
+    place.keep("Secret", "prompts", **content)
+    assert await client.get_secret_data(place.namespace, "prompts") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"data": {"a": "Do “it”.\r\n", ".-_Az09": "x"}}, {"a": "Do “it”.\r\n".encode(), ".-_Az09": b"x"}),
+        ({"binaryData": {"a": encoded(NO_TEXT)}}, {"a": NO_TEXT}),
+        ({"data": {"a": "x"}, "binaryData": {"b": encoded(b"y")}}, {"a": b"x", "b": b"y"}),
+        ({"data": {"a": LONG}}, {"a": LONG.encode()}),
+        ({"data": {"a": ""}, "binaryData": {"b": ""}}, {"a": b"", "b": b""}),
+        ({}, {}),
+    ],
+    ids=["text", "bytes", "both", "long", "empty values", "no data"],
+)
+async def test_what_a_config_map_holds(
+    place: Place, client: kube.HttpKubeClient, content: Mapping[str, Any], expected: Mapping[str, bytes]
+) -> None:
+    """Whether it is kept as text or as bytes."""
+    place.keep("ConfigMap", "prompts", **content)
+    assert await client.get_config_map_data(place.namespace, "prompts") == expected
+
+
+async def test_a_pod_is_read_as_it_is(place: Place, client: kube.HttpKubeClient) -> None:
+    """Whole: what is inherited from the operator's own pod stands in many of its fields."""
+    container = {"name": "operator", "image": "a", "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]}
+    spec = {"containers": [container], "nodeName": kubelet.NODE, "automountServiceAccountToken": False}
+    await eventually(lambda: asyncio.to_thread(lambda: "default" in place.names("serviceaccounts")))
+    place.run("create", "-f", "-", stdin={"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": spec})
+
+    pod = await client.get_pod(place.namespace, "own")
+
+    seen = place.get("pod", "own")
+    assert (pod["kind"], pod["metadata"]["uid"], pod["spec"]) == ("Pod", seen["metadata"]["uid"], seen["spec"])
+    assert pod["spec"]["containers"][0]["env"] == container["env"]
+    place.run("delete", "pod", "own", "--grace-period=0", "--force")
+
+
 async def test_a_secret_is_deleted_with_its_contents(place: Place, client: kube.HttpKubeClient) -> None:
     """At once."""
     await client.create_secret(place.secret("prompt"))
@@ -251,10 +324,21 @@ async def test_deleting_what_is_not_there_is_no_error(place: Place, client: kube
     [
         lambda client, where: client.get_job(where, "missing"),
         lambda client, where: client.get_secret_owner(where, "missing"),
+        lambda client, where: client.get_secret_data(where, "missing"),
+        lambda client, where: client.get_config_map_data(where, "missing"),
+        lambda client, where: client.get_pod(where, "missing"),
         lambda client, where: client.write_run_status(kube.Ref(where, "missing", str(uuid.uuid4())), {}),
         lambda client, where: whole_log(client, where),
     ],
-    ids=["get_job", "get_secret_owner", "write_run_status", "read_pod_log"],
+    ids=[
+        "get_job",
+        "get_secret_owner",
+        "get_secret_data",
+        "get_config_map_data",
+        "get_pod",
+        "write_run_status",
+        "read_pod_log",
+    ],
 )
 async def test_what_is_missing_is_told_as_such(
     place: Place, client: kube.HttpKubeClient, ask: Callable[[kube.HttpKubeClient, str], Awaitable[object]]
@@ -286,6 +370,79 @@ async def test_the_status_of_a_later_run_of_that_name_is_left_alone(place: Place
         await client.write_run_status(kube.Ref(place.namespace, "one", str(uuid.uuid4())), {"phase": "Failed"})
 
     assert "status" not in place.get(harness.RUNS, "one")
+
+
+async def test_a_run_is_cancelled_and_nothing_else_of_it_changed(place: Place, client: kube.HttpKubeClient) -> None:
+    """Its own supervisor does the rest; what is on record of it stays."""
+    run = place.create_run("one", priority=5, cancel=False)
+    await client.write_run_status(run, {"phase": "Running"})
+    before = place.get(harness.RUNS, "one")
+
+    await client.cancel_run(run)
+
+    after = place.get(harness.RUNS, "one")
+    assert after["spec"] == {**before["spec"], "cancel": True}
+    assert after["status"] == {"phase": "Running"}
+    assert "deletionTimestamp" not in after["metadata"]
+
+
+async def test_a_run_that_is_cancelled_already_stays_as_it_is(place: Place, client: kube.HttpKubeClient) -> None:
+    """Asked again by the next look at it: no error, and no event for anybody who watches."""
+    run = place.create_run("one", cancel=True)
+    before = place.get(harness.RUNS, "one")
+
+    await client.cancel_run(run)
+
+    assert place.get(harness.RUNS, "one") == before
+
+
+@pytest.mark.parametrize("name", ["one", "missing"])
+async def test_a_run_that_is_gone_is_not_cancelled_any_more(
+    place: Place, client: kube.HttpKubeClient, name: str
+) -> None:
+    """No error: it has the agent no longer. A later run of its name is another one, which nobody asked to stop."""
+    place.create_run("one")
+    before = place.get(harness.RUNS, "one")
+
+    await client.cancel_run(kube.Ref(place.namespace, name, str(uuid.uuid4())))
+
+    assert place.get(harness.RUNS, "one") == before
+    assert place.names(harness.RUNS) == ["one"]
+
+
+async def test_a_run_is_deleted(place: Place, client: kube.HttpKubeClient) -> None:
+    """At once, if nothing holds it."""
+    run = place.create_run("one")
+    place.create_run("two")
+
+    await client.delete_run(run)
+
+    assert place.names(harness.RUNS) == ["two"]
+
+
+@pytest.mark.parametrize("name", ["one", "missing"])
+async def test_a_run_that_is_gone_is_not_deleted_again(place: Place, client: kube.HttpKubeClient, name: str) -> None:
+    """No error; and a later run of its name is left alone."""
+    place.create_run("one")
+    before = place.get(harness.RUNS, "one")
+
+    await client.delete_run(kube.Ref(place.namespace, name, str(uuid.uuid4())))
+
+    assert place.get(harness.RUNS, "one") == before
+
+
+@pytest.mark.parametrize("page", [1, 500])
+async def test_all_runs_are_found_by_uid(
+    place: Place, client: kube.HttpKubeClient, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """However many pages it takes: who is missing in the answer is taken for deleted. One namespace or all."""
+    monkeypatch.setattr(kube, "_PAGE", page)
+    assert await client.list_run_uids(place.namespace) == set()
+    uids = {place.create_run(f"run-{number}").uid for number in range(3)}
+
+    assert await client.list_run_uids(place.namespace) == uids
+    assert await client.list_run_uids() >= uids
+    assert await client.list_run_uids("default") == set()
 
 
 async def test_a_status_that_breaks_the_schema_is_rejected(place: Place, client: kube.HttpKubeClient) -> None:
@@ -490,8 +647,15 @@ CALLS: dict[str, Callable[[kube.HttpKubeClient], Awaitable[object]]] = {
     "delete_job": lambda client: client.delete_job(facts.JobFacts(name="one", namespace="team-a", uid="u")),
     "create_secret": lambda client: client.create_secret({"metadata": {"namespace": "team-a"}}),
     "get_secret_owner": lambda client: client.get_secret_owner("team-a", "one"),
+    "get_secret_data": lambda client: client.get_secret_data("team-a", "one"),
+    "get_config_map_data": lambda client: client.get_config_map_data("team-a", "one"),
+    "get_pod": lambda client: client.get_pod("team-a", "one"),
     "delete_secret": lambda client: client.delete_secret("team-a", "one"),
     "write_run_status": lambda client: client.write_run_status(kube.Ref("team-a", "one", "u"), {}),
+    "list_run_uids": lambda client: client.list_run_uids("team-a"),
+    "delete_run": lambda client: client.delete_run(kube.Ref("team-a", "one", "u")),
+    "cancel_run": lambda client: client.cancel_run(kube.Ref("team-a", "one", "u")),
+    "create_event": lambda client: client.create_event(kube.Ref("team-a", "one", "u"), "Normal", "Queued", "Waiting."),
     "get_run": lambda client: client.get_run("team-a", "one"),
     "read_pod_log": lambda client: whole_log(client, "team-a"),
 }

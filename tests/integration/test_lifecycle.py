@@ -1,5 +1,9 @@
 """The operator on a real API server with real controllers, through the ends a run can have."""
 
+import base64
+import json
+from typing import Any
+
 import pytest
 
 from hack import playground
@@ -271,6 +275,217 @@ def test_a_name_can_be_used_again(site: harness.Site) -> None:
     assert second["metadata"]["uid"] in status["logPath"]
 
 
+# --- waiting for what others have to bring ---------------------------------------------------------------------------
+
+
+def test_a_prompt_may_come_after_the_run(site: harness.Site) -> None:
+    """Until its Secret is there, the run says what is missing; then it goes on by itself, with exactly that prompt."""
+    site.start_operator()
+    site.create("patient", prompt={"secretKeyRef": {"name": "prompts", "key": "task"}})
+
+    waiting = site.wait_status("patient", reason="PromptMissing")
+    assert waiting["phase"] == "Pending"
+    assert f"there is no Secret prompts in namespace {site.namespace}" in waiting["message"]
+    assert condition(waiting, "PromptReady")[:2] == ("False", "NotFound")
+    assert site.list("jobs") == []
+    site.kubectl.run("create", "secret", "generic", "prompts", "--from-literal=task=Do “it”.", "-n", site.namespace)
+    pod = kubelet.Pod(site, "patient")
+    [carried] = [secret for secret in site.list("secrets") if secret["metadata"]["name"].startswith("ac-")]
+    succeed(site, "patient", pod)
+
+    assert base64.b64decode(carried["data"]["prompt.txt"]).decode() == "Do “it”."
+    assert condition(site.status("patient"), "PromptReady")[:2] == ("True", "Found")
+    assert [secret["metadata"]["name"] for secret in site.list("secrets")] == ["prompts"]
+
+
+def test_a_suspended_run_is_held_until_it_is_let_go(site: harness.Site) -> None:
+    """Suspended, it has neither Job nor Secret, also after a restart of the operator; let go, it runs."""
+    site.start_operator()
+    site.create("held", suspend=True)
+    site.wait_phase("held", "Suspended")
+    site.kill_operator()
+    site.start_operator()
+    site.create("other", agent={"id": "bob"})
+    site.wait_status("other", job=bool)  # so the new operator has seen both
+
+    held = site.status("held")
+    assert (held["phase"], held["reason"]) == ("Suspended", "Suspended")
+    assert [job["metadata"]["ownerReferences"][0]["name"] for job in site.list("jobs")] == ["other"]
+    assert len(site.list("secrets")) == 1
+    site.patch("held", {"spec": {"suspend": False}})
+    succeed(site, "held", kubelet.Pod(site, "held"))
+
+
+def test_a_run_that_forbids_others_fails_while_the_agent_is_busy(site: harness.Site) -> None:
+    """At once and by name; the run that has the agent is left alone."""
+    site.start_operator()
+    site.create("busy")
+    pod = kubelet.Pod(site, "busy")
+    pod.run()
+    site.create("impatient", concurrencyPolicy="Forbid")
+
+    status = site.wait_phase("impatient", *_ENDED)
+
+    assert (status["phase"], status["error"]["code"]) == ("Failed", "k8s_concurrent_run_blocked")
+    assert "busy" in status["message"]
+    assert "job" not in status
+    succeed(site, "busy", pod)
+
+
+def test_a_run_that_replaces_another_waits_for_its_end(site: harness.Site) -> None:
+    """The other is cancelled, and its pod is gone before the Job of the new one is there."""
+    site.start_operator()
+    site.create("old")
+    old = kubelet.Pod(site, "old")
+    old.run()
+    site.wait_status("old", phase="Running")
+    site.create("new", concurrencyPolicy="Replace")
+    site.wait_status("new", reason="Replacing")
+    site.wait_status("old", reason="Cancelling")
+    assert [job["metadata"]["ownerReferences"][0]["name"] for job in site.list("jobs")] == ["old"]
+
+    old.vanish()
+
+    assert site.wait_phase("old", *_ENDED)["error"]["code"] == "cancelled"
+    succeed(site, "new", kubelet.Pod(site, "new"))
+
+
+def test_of_the_runs_that_wait_the_most_urgent_comes_first(site: harness.Site) -> None:
+    """Also when it came last."""
+    site.start_operator()
+    site.create("busy")
+    pod = kubelet.Pod(site, "busy")
+    for name, priority in {"a-low": -1, "b-normal": 0, "c-high": 1}.items():
+        site.create(name, priority=priority)
+        site.wait_phase(name, "Queued")
+    order = ["busy"]
+    for _ in range(3):
+        succeed(site, order[-1], pod)
+        playground.wait_until(lambda: _live(site, "ada") not in ["", *order], seconds=20, what="the next run of ada")
+        order.append(_live(site, "ada"))
+        pod = kubelet.Pod(site, order[-1])
+
+    assert order == ["busy", "c-high", "b-normal", "a-low"]
+
+
+# --- a queue of Kueue, played by the test ----------------------------------------------------------------------------
+
+
+def test_a_run_with_a_queue_starts_when_the_queue_lets_it(site: harness.Site) -> None:
+    """Its Job is there from the start, suspended and with Kueue's label; admitted, it runs like any other."""
+    site.start_operator()
+    site.create("queued", job={"queueName": "agents"})
+    waiting = site.wait_status("queued", phase="Queued", reason="JobSuspended")
+
+    job = site.get("job", waiting["job"]["name"])
+    assert job["spec"]["suspend"] is True
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "agents"
+    assert site.list("pods") == []
+    assert "podName" not in waiting
+    suspend_job(site, "queued", suspend=False)
+    succeed(site, "queued", kubelet.Pod(site, "queued"))
+
+
+def test_a_run_that_its_queue_takes_back_is_stopped_and_not_begun_again(site: harness.Site) -> None:
+    """Suspending the Job of an agent at work ends its pod; a second one would do everything twice."""
+    site.start_operator()
+    site.create("preempted", job={"queueName": "agents"})
+    site.wait_status("preempted", phase="Queued", reason="JobSuspended")
+    suspend_job(site, "preempted", suspend=False)
+    pod = kubelet.Pod(site, "preempted")
+    pod.run()
+    pod.write(b"".join(kubelet.transcript("todo").splitlines(keepends=True)[:3]))
+    site.wait_status("preempted", phase="Running", logEvents=3)
+
+    suspend_job(site, "preempted", suspend=True)
+    stopping = site.wait_status("preempted", reason="Preempted")
+    assert stopping["error"]["code"] == "k8s_pod_evicted"
+    pod.vanish()  # the Job controller has asked for its end
+    status = site.wait_phase("preempted", *_ENDED)
+
+    assert (status["phase"], status["error"]["code"]) == ("Failed", "k8s_pod_evicted")
+    assert status["session"]["id"]
+    playground.wait_until(lambda: not site.list("jobs"), seconds=15, what="the Job to be gone")
+    assert site.list("pods") == []
+    created = site.list("events", "--field-selector=reason=SuccessfulCreate")
+    assert [event["message"] for event in created] == [f"Created pod: {pod.name}"]
+
+
+# --- skills and instructions -----------------------------------------------------------------------------------------
+
+BUNDLE = {"instructions": "Be brief.", "skills": [{"name": n, "path": f"/paperclip/skills/{n}"} for n in ("a", "b")]}
+KEY = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        (f"bundle={KEY} skills=2 instructions=1\n", ("True", "Prepared", "2 skills, bundle 0123456789ab.")),
+        (
+            f"bundle={KEY} skills=0 instructions=1\nskill a: its folder does not exist\nskill b: it is empty\n",
+            ("False", "SkillsLeftOut", "skill a: its folder does not exist; skill b: it is empty"),
+        ),
+    ],
+    ids=["complete", "skills left out"],
+)
+def test_what_became_of_the_bundle_is_told_while_the_agent_works(
+    site: harness.Site, report: str, expected: tuple[str, str, str]
+) -> None:
+    """Each skill that was left out, with its reason; the run goes on without it."""
+    site.start_operator()
+    site.create("skilled", bundle=BUNDLE)
+    pod = kubelet.Pod(site, "skilled")
+    assert condition(site.status("skilled"), "BundleReady") == ()
+
+    pod.prepare(report)
+    pod.run()
+    site.wait_status("skilled", phase="Running", conditions=lambda _: told(site, "skilled") == expected)
+    succeed(site, "skilled", pod)
+
+    assert told(site, "skilled") == expected
+
+
+def test_a_bundle_that_cannot_be_made_ends_the_run(site: harness.Site) -> None:
+    """An agent without its instructions is not let loose; the reason is the init container's own."""
+    site.start_operator()
+    site.create("unskilled", bundle=BUNDLE)
+    pod = kubelet.Pod(site, "unskilled")
+
+    pod.prepare("bundle.sh: STORE cannot be made; is the volume full or read-only?\n", exit_code=1)
+    status = site.wait_phase("unskilled", *_ENDED)
+
+    assert (status["phase"], status["error"]["code"]) == ("Failed", "k8s_init_failed")
+    assert "is the volume full or read-only?" in status["error"]["message"]
+    assert condition(status, "BundleReady")[:2] == ("False", "BundleFailed")
+    assert "is the volume full or read-only?" in condition(status, "BundleReady")[2]
+
+
+def succeed(site: harness.Site, run: str, pod: kubelet.Pod) -> None:
+    """The agent does what it was told, and the run ends well."""
+    pod.run()
+    pod.write(kubelet.transcript("ok"))
+    pod.end(0)
+    assert site.wait_phase(run, *_ENDED)["phase"] == "Succeeded"
+
+
+def suspend_job(site: harness.Site, run: str, *, suspend: bool) -> None:
+    """What Kueue does to the Job of a run."""
+    patch = json.dumps({"spec": {"suspend": suspend}})
+    job = site.status(run)["job"]["name"]
+    site.kubectl.run("patch", "job", job, "-n", site.namespace, "--type=merge", "-p", patch)
+
+
+def condition(status: dict[str, Any], kind: str) -> tuple[str, ...]:
+    """Status, reason and message of a condition; () if there is none of its kind."""
+    found = [(c["status"], c["reason"], c["message"]) for c in status["conditions"] if c["type"] == kind]
+    return found[0] if found else ()
+
+
+def told(site: harness.Site, run: str) -> tuple[str, ...]:
+    """What the run says of its bundle."""
+    return condition(site.status(run), "BundleReady")
+
+
 def _live(site: harness.Site, agent: str) -> str:
     """Name of the one run of the agent whose Job has not ended; "" if there is none."""
     jobs = site.list("jobs", "-l", f"paperclip.io/agent-id={agent}")
@@ -282,3 +497,24 @@ def _live(site: harness.Site, agent: str) -> str:
     ]
     assert len(live) <= 1
     return str(live[0]["metadata"]["ownerReferences"][0]["name"]) if live else ""
+
+
+def test_events_tell_the_story(site: harness.Site) -> None:
+    """``kubectl describe`` shows them under the AgentRun, in their order."""
+    site.start_operator()
+    site.create("told")
+    pod = kubelet.Pod(site, "told")
+    pod.run()
+    site.wait_phase("told", "Running")
+    pod.write(kubelet.transcript("error429"))
+    pod.end(1)
+    site.wait_phase("told", *_ENDED)
+
+    def reasons() -> list[str]:
+        found = site.list("events", "--field-selector", "involvedObject.kind=AgentRun,involvedObject.name=told")
+        return [event["reason"] for event in sorted(found, key=lambda e: int(e["metadata"]["resourceVersion"]))]
+
+    playground.wait_until(lambda: len(reasons()) >= 3, seconds=10, what="the last Event")
+    assert reasons() == ["JobCreated", "PodRunning", "RunFailed"]
+    shown = site.kubectl.run("describe", harness.RUNS, "told", "-n", site.namespace)
+    assert "claude_rate_limited: " in shown.partition("Events:")[2]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Iterator
 
@@ -13,8 +14,10 @@ from hack import cluster, playground
 from tests import harness
 from tests.integration import kubelet
 
-CLUSTER = "audit"
+CLUSTER = "audit" + os.environ.get(harness.CLUSTER_SUFFIX, "")
 OPERATOR = "system:serviceaccount:agentrun-system:agentrun-operator"
+OWN_POD = "agentrun-operator-0"
+PROXY = {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}
 DISCOVERY = {"/api", "/apis", "/version"}  # open to every authenticated user by system:discovery
 
 
@@ -41,12 +44,19 @@ class Life:
 
     requests: tuple[Request, ...]
     phases: dict[str, str]
+    inherited: bool  # whether a run's Job had the variable of the operator's own pod
+    namespace: str
     log: str
 
     @property
     def used(self) -> set[tuple[str, str, str]]:
         """Every right that was used."""
         return {request.right for request in self.requests if request.resource}
+
+    def names(self, resource: str, verb: str) -> set[str]:
+        """Names of the objects that were asked for, each behind its namespace."""
+        paths = (request.path for request in self.requests if (request.resource, request.verb) == (resource, verb))
+        return {path.partition("/namespaces/")[2].replace(f"/{resource}/", "/") for path in paths}
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +70,24 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
         folder = tmp_path_factory.mktemp("rbac")
         quick = {"START_CONFIRM_SECONDS": "1", "LOG_APPEAR_SECONDS": "1"}
         with harness.site(kubectl, folder, image="example.test/agent:1", **quick) as site:
-            phases = live(site)
+            phases, inherited = live(site)
             site.stop_operator()
-            yield Life(requests=read(up.state_dir / "audit.log"), phases=phases, log=site.operator_log)
+            yield Life(
+                requests=read(up.state_dir / "audit.log"),
+                phases=phases,
+                inherited=inherited,
+                namespace=site.namespace,
+                log=site.operator_log,
+            )
     finally:
         cluster.down(CLUSTER)
 
 
-def live(site: harness.Site) -> dict[str, str]:
-    """Every path of the operator that asks the API server for something; returns the phases that runs ended in."""
+def live(site: harness.Site) -> tuple[dict[str, str], bool]:
+    """Every path of the operator that asks the API server for something.
+
+    Returns the phases that runs ended in, and whether they inherited what the operator's own pod has to give.
+    """
     leave_secret_behind(site, site.create("crashed", runId="run-1"))
     site.start_operator()
     done = kubelet.Pod(site, "crashed")
@@ -90,13 +109,51 @@ def live(site: harness.Site) -> dict[str, str]:
     site.start_operator()
     site.wait_phase("crashed", "Succeeded")
     site.stop_operator()
+    create_own_pod(site)
+    site.start_operator(POD_NAME=OWN_POD, POD_NAMESPACE=site.namespace)
+    create_prompts(site)
+    site.create("replaced", agent={"id": "amy"}, prompt={"configMapKeyRef": {"name": "prompts", "key": "task"}})
+    job = site.get("job", site.wait_status("replaced", job=bool)["job"]["name"])
+    replacing = {"concurrencyPolicy": "Replace", "prompt": {"secretKeyRef": {"name": "prompts", "key": "task"}}}
+    site.create("replacing", agent={"id": "amy"}, **replacing)
+    site.wait_phase("replaced", "Cancelled")
+    next_one = kubelet.Pod(site, "replacing")
+    next_one.run()
+    next_one.write(kubelet.transcript("ok"))
+    next_one.end(0)
+    site.wait_phase("replacing", "Succeeded")
+    site.create("expired", agent={"id": "amy"}, cancel=True, retention={"runTTLSecondsAfterFailed": 0})
+    playground.wait_until(
+        lambda: "expired" not in [run["metadata"]["name"] for run in site.list(harness.RUNS)],
+        seconds=30,
+        what="the expired run to be gone",
+    )
+    site.stop_operator()
     site.start_operator(NAMESPACES="", DATA_PATH="")  # all namespaces, and logs only through the API
     site.create("without-volume", agent={"id": "joe"})
     pod = kubelet.Pod(site, "without-volume")
     pod.run()
     pod.end(0)
     site.wait_phase("without-volume", "Failed")
-    return {run["metadata"]["name"]: run["status"]["phase"] for run in site.list(harness.RUNS)}
+    phases = {run["metadata"]["name"]: run["status"]["phase"] for run in site.list(harness.RUNS)}
+    return phases, PROXY in job["spec"]["template"]["spec"]["containers"][0]["env"]
+
+
+def create_own_pod(site: harness.Site) -> None:
+    """What stands for the pod that the operator runs in; it never starts."""
+    playground.wait_until(lambda: site.list("serviceaccounts"), seconds=20, what="the namespace's service account")
+    container = {"name": "operator", "image": "example.test/operator:1", "env": [PROXY]}
+    meta = {"name": OWN_POD, "namespace": site.namespace}
+    site.kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}})
+
+
+def create_prompts(site: harness.Site) -> None:
+    """A Secret and a ConfigMap with a prompt each."""
+    meta = {"name": "prompts", "namespace": site.namespace}
+    site.kubectl.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"task": "Do the task."}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"task": "Do the task."}},
+    )
 
 
 def leave_secret_behind(site: harness.Site, run: dict[str, dict[str, str]]) -> None:
@@ -151,8 +208,11 @@ def test_the_runs_ended_as_they_should(life: Life) -> None:
         "crashed": "Succeeded",
         "queued": "Cancelled",
         "cancelled": "Cancelled",
+        "replaced": "Cancelled",
+        "replacing": "Succeeded",
         "without-volume": "Failed",
     }
+    assert life.inherited
 
 
 def test_the_rare_paths_were_taken(life: Life) -> None:
@@ -185,11 +245,24 @@ def test_nothing_is_granted_twice_or_to_everything() -> None:
 
 
 def test_secrets_are_never_listed(life: Life) -> None:
-    """The operator reads the prompt Secrets of its own runs by name, and no other in the cluster."""
-    paths = {request.path.rsplit("/", 1)[-1] for request in life.requests if request.resource == "secrets"}
-    assert {name for name in paths if not name.startswith("ac-")} == {"secrets"}  # to create one
+    """The operator reads the prompt Secrets of its own runs and those that runs name, and no other in the cluster."""
+    asked = life.names("secrets", "get") | life.names("secrets", "delete")
+    others = {name for name in asked if not name.startswith(f"{life.namespace}/ac-")}
+    assert others == {f"{life.namespace}/prompts"}
+    assert f"{life.namespace}/prompts" not in life.names("secrets", "delete")
     assert {r.verb for r in life.requests if r.path.endswith("/secrets")} == {"create"}
     assert not {verb for group, resource, verb in granted() if resource == "secrets"} & {"list", "watch"}
+
+
+def test_config_maps_are_never_listed(life: Life) -> None:
+    """The operator reads those that runs name, and changes none."""
+    assert life.names("configmaps", "get") == {f"{life.namespace}/prompts"}
+    assert {verb for group, resource, verb in granted() if resource == "configmaps"} == {"get"}
+
+
+def test_of_pods_only_its_own_is_asked_for(life: Life) -> None:
+    """Of all others the operator sees those of its own Jobs, by their label."""
+    assert life.names("pods", "get") == {f"{life.namespace}/{OWN_POD}"}
 
 
 def test_besides_resources_only_discovery_is_read(life: Life) -> None:

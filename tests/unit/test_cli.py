@@ -11,13 +11,14 @@ import pytest
 
 import agentrun_operator
 from agentrun_operator import cli, errors, kube, settings
-from agentrun_operator.cli import logs, operator
+from agentrun_operator.cli import logs, operator, run_log
 from tests import builders, fakes
 
 TRANSCRIPTS = pathlib.Path(__file__).parents[1] / "data" / "transcripts"
 SAVED = TRANSCRIPTS / "2.1.329" / "writefile_noskip" / "stdout.ndjson"
 LOG_PATH = "/paperclip/instances/default/run-logs/acme/coder/run-1.pod.ndjson"
 INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"opus"}\n'
+POD = {"spec": {"containers": [{"name": "claude"}]}}
 RESULT = b'{"type":"result","subtype":"success","is_error":false,"result":"Done."}\n'
 
 
@@ -39,7 +40,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [(), ("frobnicate",), ("logs",), ("logs", "a", "--file", "b"), ("logs", "--frob", "a")]
+    "argv", [(), ("frobnicate",), ("logs",), ("logs", "a", "--file", "b"), ("logs", "--frob", "a"), ("inspect",)]
 )
 def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
     """And the usage is shown on stderr."""
@@ -48,7 +49,7 @@ def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str], argv: tuple[str, .
     assert "usage: agentrun" in err
 
 
-@pytest.mark.parametrize("argv", [("--help",), ("logs", "--help"), ("operator", "--help")])
+@pytest.mark.parametrize("argv", [("--help",), ("logs", "--help"), ("operator", "--help"), ("inspect", "--help")])
 def test_help_is_0(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
     """On stdout."""
     code, out, err = run(capsys, *argv)
@@ -180,9 +181,11 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> fakes.FakeKu
         return made
 
     monkeypatch.setattr(kube, "connect", connect)
-    monkeypatch.setattr(logs, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(run_log, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(run_log, "_STATUS_SECONDS", 0.002)
     monkeypatch.setenv("AGENTRUN_DATA_PATH", str(tmp_path))
     made.add_run(builders.agent_run(status={}))
+    made.pods["team-a", "pod"] = POD
     return made
 
 
@@ -206,7 +209,7 @@ def test_the_log_of_a_run_comes_from_the_shared_volume(
     set_status(api, phase="Running", logPath=LOG_PATH, podName="pod")
     code, out, err = run(capsys, "logs", "fix-login", "-n", "team-a", "--context", "there")
     assert (code, out, err) == (0, "● model opus · session s-1\n✔ success\n", "")
-    assert api.verbs(but="get_run") == []
+    assert api.verbs(but="get_run") == ["get_pod"]  # for its environment, not for its log
     assert api.closed
 
 
@@ -248,6 +251,7 @@ class Playing(fakes.FakeKube):
     def __init__(self, *steps: Any) -> None:
         super().__init__()
         self.add_run(builders.agent_run(status={}))
+        self.pods["team-a", "pod"] = POD
         self._steps = list(steps)
 
     async def get_run(self, namespace: str, name: str) -> Any:  # noqa: ANN401 - JSON
@@ -288,7 +292,10 @@ def test_following_waits_for_the_start_and_ends_with_the_run(
 
     monkeypatch.setattr(kube, "connect", connect)
     code, out, err = run(capsys, "logs", "fix-login", "-n", "team-a", "--follow")
-    assert (code, out, err) == (0, "● model opus · session s-1\n✔ success\n", "")
+    assert (code, out) == (0, "● model opus · session s-1\n✔ success\n")
+    assert err.splitlines() == [
+        f"agentrun logs: note: waiting for fix-login to start ({phase})" for phase in ("Pending", "Queued")
+    ]
     assert (("read_pod_log", "pod/claude?follow") in playing.calls) is (where == "pod")
     assert api.calls == []
 

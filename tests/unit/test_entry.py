@@ -15,7 +15,7 @@ import pytest
 
 import agentrun_operator
 from agentrun_operator import manifest, models, settings
-from tests import builders
+from tests import builders, deps, expansion
 
 SCRIPT = pathlib.Path(agentrun_operator.__file__).parent / "entry" / "run-agent.sh"
 SHELLS = {
@@ -343,6 +343,20 @@ def test_a_read_only_temporary_folder_is_an_error_and_no_hang(entry: Entry) -> N
     assert (ended.code, ended.stdout) == (125, b"")
 
 
+def test_a_log_that_could_not_be_written_is_reported_as_incomplete(entry: Entry, tmp_path: pathlib.Path) -> None:
+    """The volume is full: the pod's log has everything, the exit code is the agent's, and the operator is told."""
+    if "busybox" in entry.shell[0]:
+        pytest.skip("this shell takes its own tee, whatever PATH says")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    full = folder / "tee"  # what tee does when the disk is full: it goes on with its standard output, and fails
+    full.write_text(f'#!/bin/sh\nPATH={os.environ["PATH"]}\ncat\necho part >"$1"\nexit 1\n')
+    full.chmod(0o755)
+    ended = entry.run("sh", "-c", "echo whole; exit 3", environment={"PATH": f"{folder}:{os.environ['PATH']}"})
+    assert (ended.code, ended.stdout) == (3, b"whole\n")
+    assert entry.sizes == "stdoutBytes=5 stderrBytes=5 incomplete\n"
+
+
 # --- the preparing container ----------------------------------------------------------------------------------------
 
 
@@ -350,7 +364,9 @@ def prepare(entry: Entry, volume: pathlib.Path) -> subprocess.CompletedProcess[b
     """Run the command of the init container with ``volume`` as the shared volume."""
     config = settings.Settings(image="i", data_mount=str(volume), instance_root=f"{volume}/instance")
     run = models.AgentRun.parse(builders.agent_run(job={"workingDir": f"{volume}/work space/$(x)"}))
-    command = manifest.build_job(run, config)["spec"]["template"]["spec"]["initContainers"][0]["command"]
+    template = manifest.Template(text="Do it.", source="spec.prompt.text")
+    job = manifest.build(run, config, template=template, scripts=deps.SCRIPTS).job
+    command = [expansion.expand(word) for word in job["spec"]["template"]["spec"]["initContainers"][0]["command"]]
     assert command[0] == "/bin/sh"
     return subprocess.run([*entry.shell, *command[1:]], capture_output=True, check=False)
 
@@ -362,6 +378,8 @@ def test_preparing_makes_the_folders_and_an_empty_log(entry: Entry, tmp_path: pa
     assert (tmp_path / "instance/run-logs/acme/coder/run-1.pod.ndjson").read_bytes() == b""
     assert (tmp_path / "instance/claude-config/acme/coder").is_dir()
     assert (tmp_path / "work space/$(x)").is_dir()
+    owner = (tmp_path / "instance/run-logs/acme/coder/run-1.pod.owner").read_text()
+    assert owner == f"team-a {builders.RUN_UID} WithRun\n"
 
 
 def test_preparing_moves_an_earlier_log_aside(entry: Entry, tmp_path: pathlib.Path) -> None:

@@ -42,6 +42,30 @@ def test_a_job_gives_its_facts() -> None:
     )
 
 
+def test_a_job_says_whether_and_since_when_it_may_run() -> None:
+    """A queue holds a Job by suspending it; its clock starts when it is let go."""
+    held = facts.parse_job(builders.job(suspend=True))
+    assert (held.suspended, held.started_at) == (True, "")
+    let_go = facts.parse_job(builders.job(start_time=builders.CREATED))
+    assert (let_go.suspended, let_go.started_at) == (False, builders.CREATED)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, None),
+        ("", None),
+        ("{", None),
+        ("[1]", {}),
+        ('{"promptChars":7,"wakePromptChars":"x"}', {"promptChars": 7}),
+    ],
+)
+def test_the_prompts_metrics_are_read_off_the_job(text: str | None, expected: dict[str, int] | None) -> None:
+    """Whoever may change annotations can spoil the numbers, and nothing else."""
+    annotations = {} if text is None else {names.ANNOTATION_PROMPT_METRICS: text}
+    assert facts.parse_job(builders.job(annotations=annotations)).prompt_metrics == expected
+
+
 def test_a_pod_gives_its_facts() -> None:
     """Its main container is found by name, wherever it stands."""
     body = builders.pod(

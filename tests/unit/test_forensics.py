@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from agentrun_operator import facts, forensics, progress
+from agentrun_operator import facts, forensics, progress, redaction
 from agentrun_operator.errors import ErrorCode as Code
 from agentrun_operator.forensics import messages
 from agentrun_operator.forensics import Intent
@@ -152,7 +152,7 @@ INTENT: list[Row] = [
     ("deadline without output", known(code=137, intent=Intent.DEADLINE), Code.TIMEOUT),
     ("deadline, exit unseen, result there", known(GOOD, intent=Intent.DEADLINE), Code.TIMEOUT),
     ("deadline before the start", known(intent=Intent.DEADLINE), Code.TIMEOUT),
-    ("stalled", known(INIT, TEXT, code=143, intent=Intent.STALL, limit_seconds=300), Code.TIMEOUT),
+    ("stalled", known(INIT, TEXT, code=143, intent=Intent.STALL, limit_seconds=300), Code.RUN_STALLED),
     ("recorded cause", known(recorded=PULL, job=job(gone=True)), Code.IMAGE_PULL_FAILED),
     ("recorded cause wins over what the stop did", known(INIT, code=143, recorded=PULL), Code.IMAGE_PULL_FAILED),
     ("result grace, but the result is an error", known(INIT, failed(api_error_status=401), code=143, intent=Intent.RESULT_GRACE), Code.AUTH_REQUIRED),
@@ -353,8 +353,8 @@ TABLE = [*SUCCESS, *INTENT, *CLUSTER, *LOST, *PROCESS, *RESULTS, *NO_INIT]
 
 # The guard, the request and the creation of objects fail before there is anything to diagnose.
 NOT_DIAGNOSED = {
-    Code.PROMPT_INVALID, Code.AGENT_ID_INVALID, Code.CONCURRENCY_GUARD_UNREACHABLE, Code.PROMPT_SECRET_CREATE_FAILED,
-    Code.JOB_CREATE_FAILED,
+    Code.PROMPT_INVALID, Code.AGENT_ID_INVALID, Code.CONCURRENCY_GUARD_UNREACHABLE, Code.CONCURRENT_RUN_BLOCKED,
+    Code.PROMPT_SECRET_CREATE_FAILED, Code.JOB_CREATE_FAILED,
 }  # fmt: skip
 
 
@@ -571,7 +571,7 @@ def test_what_is_no_time_of_this_century_is_none(seconds: float | None) -> None:
 )
 def test_redact_removes_what_looks_like_a_credential(text: str, expected: str) -> None:
     """And nothing else."""
-    assert forensics.redact(text) == expected
+    assert redaction.named(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The generated CRD: not stale, structural, documented, and with every rule that the API promises."""
 
+import itertools
 import pathlib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,8 +11,10 @@ import pydantic
 import pytest
 import yaml
 
+from agentrun_operator import models
 from hack.generate import __main__ as generate
-from hack.generate import crd
+from hack.generate import crd, reference
+from tests import builders
 
 CRD = crd.build_crd()
 VERSION = CRD["spec"]["versions"][0]
@@ -167,26 +171,40 @@ def test_a_description_does_not_hide_behind_that_of_its_type() -> None:
 
 
 def test_unknown_fields_are_kept_only_in_objects_of_kubernetes() -> None:
-    """Everywhere else a misspelt field is dropped with a warning, not taken."""
+    """And in data of orchestrators. Everywhere else a misspelt field is dropped with a warning, not taken."""
     open_ended = {path for path, node in NODES.items() if "x-kubernetes-preserve-unknown-fields" in node}
     assert open_ended == {
-        f".spec.job.{name}"
-        for name in (
-            "imagePullSecrets[items]",
-            "env[items]",
-            "envFrom[items]",
-            "tolerations[items]",
-            "resources",
-            "podTemplate",
+        f".spec.{path}"
+        for path in (
+            "wake.payload",
+            "workspace.workspaces[items]",
+            "workspace.runtimeServices[items]",
+            "workspace.runtimeServiceIntents[items]",
+            "job.imagePullSecrets[items]",
+            "job.env[items].valueFrom",
+            "job.envFrom[items]",
+            "job.tolerations[items]",
+            "job.resources",
+            "job.podTemplate",
         )
     }
 
 
-def test_conditions_are_a_map_by_type() -> None:
-    """Two writers do not delete each other's conditions."""
-    conditions = FIELDS[".status.conditions"]
-    assert conditions["x-kubernetes-list-type"] == "map"
-    assert conditions["x-kubernetes-list-map-keys"] == ["type"]
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [(".status.conditions", "type"), (".spec.job.env", "name"), (".spec.bundle.skills", "name")],
+)
+def test_what_is_told_apart_by_a_key_is_a_map(path: str, key: str) -> None:
+    """Two writers do not delete each other's items, and none stands twice."""
+    node = FIELDS[path]
+    assert node["x-kubernetes-list-type"] == "map"
+    assert node["x-kubernetes-list-map-keys"] == [key]
+
+
+def test_the_file_has_no_anchors() -> None:
+    """What stands twice is written twice: a reader need not look it up."""
+    (text,) = [text for path, text in generate.outputs().items() if path.parent.name == "crds"]
+    assert re.findall(r"[&*]id\d+", text) == []
 
 
 def test_every_text_and_list_that_users_write_is_bounded() -> None:
@@ -233,6 +251,115 @@ def test_every_id_is_checked_by_pattern_length_and_a_rule_with_a_sentence(path: 
     assert (node["pattern"], node["minLength"], node["maxLength"]) == ("^[a-zA-Z0-9-]+$", 1, 63)
     (rule,) = node["x-kubernetes-validations"]
     assert "only letters, digits and hyphens" in rule["message"]
+
+
+# --- the reference for users -----------------------------------------------------------------------------------------
+
+PAGE = reference.build_reference()
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+HEADINGS = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["minimal", "full"])
+def test_the_examples_of_the_page_are_valid(example: str) -> None:
+    """A reader may copy them as they stand."""
+    body = yaml.safe_load(example)
+    assert (body["apiVersion"], body["kind"]) == ("paperclip.io/v1alpha1", "AgentRun")
+    assert models.problems(builders.agent_run(**body["spec"])) == []
+
+
+def test_the_full_example_has_something_of_everything() -> None:
+    """Every group of spec but cancel, which would stop it."""
+    assert set(yaml.safe_load(EXAMPLES[1])["spec"]) == SPEC["properties"].keys() - {"cancel"}
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """The rows of the table below a heading, by the field's name."""
+    text = PAGE.split(f" {heading}\n", 1)[1].split("\n#", 1)[0]
+    cells = (re.split(r"(?<!\\) \| ", line.removeprefix("| ").removesuffix(" |")) for line in text.splitlines())
+    return {row[0].strip("`"): row for row in cells if row[0].startswith("`")}
+
+
+def test_the_page_has_every_field_with_its_description() -> None:
+    """Under the heading of its object, with type and default."""
+    for path, node in nodes(SCHEMA):
+        if not path.startswith((".spec", ".status")) or "properties" not in node:
+            continue
+        shown = rows(path.removeprefix(".").replace("[items]", "[]"))
+        assert list(shown) == list(node["properties"])
+        for name, field in node["properties"].items():
+            _, kind, default, _, description = shown[name]
+            assert kind
+            assert (default == "required") == (name in node.get("required", ()))
+            assert re.sub(r"`|\[|\]\(errors.md\)", "", description) == re.sub(r"`|\[", "", field["description"])
+            if isinstance(field.get("default"), bool | int):
+                assert default == f"`{str(field['default']).lower()}`"
+
+
+@pytest.mark.parametrize(
+    ("heading", "field", "kind", "default", "bounds"),
+    [
+        ("spec", "companyId", "string", "required", "1 to 63 characters; only letters, digits and hyphens are allowed"),
+        ("spec", "priority", "integer", "`0`", "-1,000 to 1,000"),
+        ("spec", "concurrencyPolicy", "string", "`Queue`", "`Queue`, `Forbid`, `Replace`"),
+        ("spec", "job", "[object](#specjob)", "", ""),
+        ("spec.bundle", "skills", "list of [objects](#specbundleskills)", "", "at most 64 items; each `name` once"),
+        ("spec.job", "tolerations", "list of free objects", "", "at most 64 items"),
+        ("spec.job", "nodeSelector", "map of strings", "", "at most 64 entries"),
+        ("spec.job.env[]", "value", "string", "", "at most 131,072 characters; no NUL character"),
+        ("spec.retry", "on", "list of strings", "", "at most 64 items; each: a code of [errors](errors.md)"),
+        ("status", "turns", "integer", "", "0 or more"),
+        ("status", "startTime", "time", "", ""),
+    ],
+)
+def test_types_and_bounds_are_told_in_words(heading: str, field: str, kind: str, default: str, bounds: str) -> None:
+    """As the API server holds them."""
+    assert rows(heading)[field][1:4] == [kind, default, bounds]
+
+
+def test_the_page_has_every_rule_over_an_object() -> None:
+    """Those about single fields stand in the tables, and what is fixed is said once."""
+    told = {re.sub(r"[`.]", "", line[2:]).lower() for line in PAGE.splitlines() if line.startswith("- ")}
+    ruled = {
+        re.sub(r"[`.]", "", rule["message"]).lower()
+        for node in NODES.values()
+        if "properties" in node
+        for rule in node.get("x-kubernetes-validations", ())
+        if "cannot be changed" not in rule["message"]
+    }
+    assert told == ruled
+    assert "What may change after creation: `retention`, `cancel` and `suspend`." in PAGE
+
+
+def test_a_rule_keeps_the_spelling_of_fields() -> None:
+    """They are code in the sentence, wherever they stand."""
+    assert "\n- Exactly one of `secretKeyRef`, `configMapKeyRef` and `text` has to be given.\n" in PAGE
+    assert "\n- `value` and `valueFrom` cannot both be given.\n" in PAGE
+    assert "\n- `spec.cancel` cannot be taken back; create a new AgentRun instead.\n" in PAGE
+
+
+def test_links_within_the_page_lead_to_its_headings() -> None:
+    """A forge makes an anchor of a heading by leaving out what is no letter."""
+    anchors = {re.sub(r"[^a-z]", "", heading.lower()) for heading in HEADINGS}
+    assert set(re.findall(r"\(#(\w+)\)", PAGE)) <= anchors
+    assert len(HEADINGS) == len(set(HEADINGS))
+
+
+def test_tables_are_tables() -> None:
+    """Every line of a table has as many cells as its head, whatever its texts contain."""
+    for is_table, lines in itertools.groupby(PAGE.splitlines(), key=lambda line: line.startswith("|")):
+        if is_table:
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
+def test_the_page_lists_phases_conditions_and_columns() -> None:
+    """All of them, in the order of the code."""
+    assert list(rows("Phases")) == list(models.Phase)
+    assert [row[0] for row in rows("Phases").values() if row[1] == "yes"] == ["`Succeeded`", "`Failed`", "`Cancelled`"]
+    assert list(rows("Conditions")) == list(models.ConditionType)
+    shown = PAGE.split("## What kubectl shows")[1]
+    paths = [column["jsonPath"].removeprefix(".") for column in VERSION["additionalPrinterColumns"]]
+    assert re.findall(r"^\| \S+ \| `(.+)` \|$", shown, flags=re.MULTILINE) == paths
 
 
 # --- the translation itself -----------------------------------------------------------------------------------------

@@ -6,19 +6,25 @@ commit.
 
 import base64
 import difflib
+import hashlib
 import os
 import pathlib
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
+from hypothesis import strategies as st
 
 from agentrun_operator import errors, manifest, models, names, prompts, settings
-from tests import builders
+from agentrun_operator.manifest import claude as claude_command
+from agentrun_operator.manifest import inheritance
+from tests import builders, deps, expansion
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "data" / "manifests"
 PROMPT = "Fix the login page; the secret word is xyzzy."
-SCRIPT = "#!/bin/sh\nexec true\n"
+INSTRUCTIONS = "You are Cody. The password is plugh."
+SCRIPT = deps.SCRIPTS.run_agent
 CONFIG = settings.Settings(image="registry.example/agent:1")
 
 EVERYTHING: dict[str, Any] = {
@@ -73,10 +79,125 @@ HOST_NETWORK: dict[str, Any] = {
         "volumes": [{"name": "cache", "emptyDir": {}}, {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
     },
 }
+CONTEXT: dict[str, Any] = {
+    "agent": {"id": "coder", "name": "Cody"},
+    "taskId": "ISSUE-12",
+    "prompt": {
+        "text": "{{agent.name}} of {{company.id}}: work on {{task.id}} in {{workspace.branch}}; \\{{x}} stays.",
+        "bootstrap": "You are {{agent.name}}.",
+        "handoff": "# So far\nNothing works.\n",
+    },
+    "wake": {
+        "reason": " issue_commented ",
+        "commentId": "c-9",
+        "payload": {"reason": "ignored", "comments": [{"body": "Please $(hurry) “up”."}, {"no": "body"}], "n": None},
+    },
+    "approval": {"id": "ap-1", "status": "approved"},
+    "linkedIssueIds": ["I-1", "I 2"],
+    "workspace": {
+        "cwd": "/paperclip/workspaces/login",
+        "source": "project_primary",
+        "strategy": "git_worktree",
+        "id": "ws-1",
+        "repoUrl": "https://git.example/login.git",
+        "repoRef": "main",
+        "branch": "fix/$(login)",
+        "worktreePath": "/paperclip/worktrees/ws-1",
+        "agentHome": "/paperclip/agents/coder",
+        "workspaces": [{"id": "ws-1"}, {"id": "ws-2", "é": [1, None]}],
+        "runtimeServices": [{"name": "web", "port": 3000}],
+        "runtimeServiceIntents": [{"name": "db"}],
+        "runtimePrimaryUrl": "http://web:3000",
+    },
+    "apiTokenSecretRef": {"name": "paperclip-token", "key": "token"},
+}
+BUNDLE: dict[str, Any] = {
+    "bundle": {
+        "instructions": INSTRUCTIONS,
+        "skills": [
+            {"name": "review", "path": "/paperclip/skills/review"},
+            {"name": "deploy", "configMapRef": {"name": "skill-deploy"}},
+            {
+                "name": "test",
+                "configMapRef": {"name": "skills", "items": [{"key": "test.md", "path": "SKILL.md"}]},
+            },
+        ],
+    },
+    "claude": {"extraArgs": ["--append-system-prompt", 'It\'s "quoted"\n$(HOME) `id` $$ -- ü', "--debug"]},
+}
+OVERRIDES: dict[str, Any] = {
+    **EVERYTHING,
+    "claude": {**EVERYTHING["claude"], "configDir": "Shared", "extraArgs": ["--allowedTools", "Bash(git:*) Edit"]},
+    "job": {
+        **EVERYTHING["job"],
+        "labels": {"example.com/team": "web"},
+        "annotations": {"example.com/note": "free text: ü"},
+        "priorityClassName": "agents",
+        "queueName": "agents",
+        "workingDir": "/paperclip/elsewhere",
+        "inheritFromOperator": False,
+    },
+}
+OWN_POD: dict[str, Any] = {
+    "metadata": {"name": "agentrun-operator-0", "namespace": "team-a"},
+    "spec": {
+        "containers": [
+            {
+                "name": "operator",
+                "image": "registry.example/operator:1",
+                "env": [
+                    {"name": "AGENTRUN_IMAGE", "value": "secret settings"},
+                    {"name": "PAPERCLIP_API_URL", "value": "http://paperclip:3100"},
+                    {"name": "ANTHROPIC_API_KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "anthropic"}}},
+                    {"name": "CLAUDE_CODE_USE_BEDROCK", "value": "1"},
+                    {"name": "DATABASE_PASSWORD", "value": "hunter2"},
+                    {"name": "PAPERCLIP_RUN_ID", "value": "never"},
+                ],
+                "envFrom": [{"secretRef": {"name": "bedrock"}}, {"secretRef": {"name": "database"}}],
+                "volumeMounts": [
+                    {"name": "shared", "mountPath": "/paperclip"},
+                    {"name": "ssh", "mountPath": "/etc/ssh-keys"},
+                ],
+            }
+        ],
+        "imagePullSecrets": [{"name": "registry"}],
+        "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
+        "volumes": [
+            {"name": "shared", "persistentVolumeClaim": {"claimName": "the-shared-claim"}},
+            {"name": "ssh", "secret": {"secretName": "ssh-keys", "defaultMode": 256}},
+        ],
+    },
+}
+INSIDE = settings.Settings(
+    image="registry.example/agent:1",
+    pod_name="agentrun-operator-0",
+    pod_namespace="team-a",
+    inherit_env_from="bedrock",
+    inherit_secret_volumes="ssh",
+    api_url="http://not-inherited:1",
+    node_selector="pool=agents",
+    job_labels="example.com/cost=42",
+)
+INHERITED = inheritance.parse_own_pod(OWN_POD, INSIDE)
 RUNS: dict[str, dict[str, Any]] = {
     "minimal": {},
     "resumed": EVERYTHING,
+    "full-context": CONTEXT,
+    "resumed-with-wake": {**CONTEXT, "session": {"id": "s-1", "cwd": "/paperclip/workspaces/login"}},
+    "fresh-with-bootstrap-and-handoff": {"prompt": {**CONTEXT["prompt"], "text": PROMPT}},
+    "all-overrides": OVERRIDES,
+    "odd-names": {
+        "companyId": "-A-",
+        "agent": {"id": "A" * 63, "name": "Ünï\n{{x}}"},
+        "runId": "-" + "9" * 62,
+        "taskId": "--help",
+    },
+    "bundle": BUNDLE,
+    "prompt-900-kib": {"prompt": "é" * (450 * 1024)},
     "hostnetwork": {"job": {"podTemplate": HOST_NETWORK}},
+    "inherited": {},
+    "inherited-elsewhere": {"namespace": "team-b"},
+    "not-inherited": {"job": {"inheritFromOperator": False}},
 }
 
 
@@ -98,9 +219,28 @@ def run_of(**spec: Any) -> models.AgentRun:
     return models.AgentRun.parse(builders.agent_run(**{"prompt": PROMPT, **spec}))
 
 
+def template_of(text: str) -> manifest.Template:
+    """The main template, as if it stood in the run itself."""
+    return manifest.Template(text=text, source="spec.prompt.text")
+
+
+def build(
+    run: models.AgentRun, config: settings.Settings = CONFIG, inherited: inheritance.Inherited = inheritance.NOTHING
+) -> manifest.Manifests:
+    """Its Secret and its Job."""
+    template = template_of(run.spec.prompt.text or "")
+    return manifest.build(run, config, template=template, scripts=deps.SCRIPTS, inherited=inherited)
+
+
+def build_named(name: str) -> manifest.Manifests:
+    """Those of a golden."""
+    run = run_of(**RUNS[name])
+    return build(run, INSIDE, INHERITED) if "inherited" in name else build(run)
+
+
 def job_of(config: settings.Settings = CONFIG, **spec: Any) -> dict[str, Any]:
     """Its Job."""
-    return manifest.build_job(run_of(**spec), config)
+    return dict(build(run_of(**spec), config).job)
 
 
 def pod_of(**spec: Any) -> dict[str, Any]:
@@ -132,11 +272,20 @@ def refusal(code: str, **spec: Any) -> str:
 # --- whole manifests ------------------------------------------------------------------------------------------------
 
 
+def readable(data: dict[str, str]) -> dict[str, str]:
+    """What a Secret holds, as text; what is too long to be read, by its length and hash."""
+    texts = {key: base64.b64decode(value) for key, value in data.items()}
+    return {
+        key: text.decode() if len(text) < 2000 else f"{len(text)} bytes, sha256 {hashlib.sha256(text).hexdigest()}"
+        for key, text in texts.items()
+    }
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_the_whole_manifest_is_as_agreed(name: str) -> None:
     """Every change of what is created shows in a diff of a golden."""
-    run = run_of(**RUNS[name])
-    documents = [manifest.build_secret(run, script=SCRIPT), manifest.build_job(run, CONFIG)]
+    made = build_named(name)
+    documents = [{**made.secret, "data": readable(made.secret["data"])}, made.job]
     text = yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
     golden = GOLDENS / f"{name}.yaml"
     if os.environ.get("UPDATE_GOLDENS"):
@@ -158,7 +307,7 @@ def test_there_is_no_golden_without_a_test() -> None:
 @pytest.fixture(params=RUNS)
 def job(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The Job of each golden."""
-    return job_of(**RUNS[request.param])
+    return dict(build_named(request.param).job)
 
 
 def test_there_is_at_most_one_pod_ever(job: dict[str, Any]) -> None:
@@ -172,7 +321,7 @@ def test_there_is_at_most_one_pod_ever(job: dict[str, Any]) -> None:
 def test_no_word_of_the_prompt_is_in_the_job(job: dict[str, Any]) -> None:
     """Whoever may read Jobs may not therefore read prompts."""
     text = yaml.safe_dump(job, width=10_000)
-    for form in (PROMPT, "xyzzy", base64.b64encode(PROMPT.encode()).decode()):
+    for form in (PROMPT, "xyzzy", "plugh", "ééé", base64.b64encode(PROMPT.encode()).decode()):
         assert form not in text
 
 
@@ -198,6 +347,7 @@ def test_the_pod_passes_the_restricted_level(job: dict[str, Any]) -> None:
         "secret",
         "persistentVolumeClaim",
         "emptyDir",
+        "configMap",
     }
 
 
@@ -209,9 +359,9 @@ def test_the_agent_is_asked_to_end_in_time_for_a_cancelled_run(job: dict[str, An
 @pytest.mark.parametrize("name", RUNS)
 def test_both_objects_belong_to_the_run_from_the_start(name: str) -> None:
     """Deleting the AgentRun removes them, whatever became of the operator."""
-    run = run_of(**RUNS[name])
-    for built in (manifest.build_secret(run, script=SCRIPT), manifest.build_job(run, CONFIG)):
-        assert built["metadata"]["namespace"] == "team-a"
+    made = build_named(name)
+    for built in (made.secret, made.job):
+        assert built["metadata"]["namespace"] == RUNS[name].get("namespace", "team-a")
         assert built["metadata"]["ownerReferences"] == [
             {
                 "apiVersion": "paperclip.io/v1alpha1",
@@ -227,12 +377,12 @@ def test_both_objects_belong_to_the_run_from_the_start(name: str) -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_the_labels_are_on_all_three_objects_and_find_the_agents_runs(name: str) -> None:
     """Watches select by them, and so does the guard of one live run per agent."""
-    built = job_of(**RUNS[name])
-    labels = built["metadata"]["labels"]
+    made = build_named(name)
+    labels = made.secret["metadata"]["labels"]
     assert labels[names.LABEL_MANAGED_BY] == names.MANAGED_BY
-    assert {*names.AGENT_LABELS, names.LABEL_RUN_ID} <= labels.keys()
-    assert labels.items() <= built["spec"]["template"]["metadata"]["labels"].items()
-    assert labels == manifest.build_secret(run_of(**RUNS[name]), script=SCRIPT)["metadata"]["labels"]
+    assert {*names.AGENT_LABELS, names.LABEL_RUN_ID} <= labels.keys() <= set(names.OWN_LABELS)
+    assert labels.items() <= made.job["metadata"]["labels"].items()
+    assert labels.items() <= made.job["spec"]["template"]["metadata"]["labels"].items()
 
 
 def test_the_agent_writes_where_the_annotation_says(job: dict[str, Any]) -> None:
@@ -244,12 +394,16 @@ def test_the_agent_writes_where_the_annotation_says(job: dict[str, Any]) -> None
     assert pod["containers"][0]["args"][1] == names.stderr_path(path)
 
 
+def test_the_log_has_an_owner_file_with_the_runs_policy() -> None:
+    """So that a log whose AgentRun is gone can be told from anybody else's file."""
+    command = pod_of(retention={"log": "Never"})["initContainers"][0]["command"]
+    assert command[5] == f"team-a {builders.RUN_UID} Never"
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_the_same_run_gives_the_same_objects(name: str) -> None:
     """Creating again after a crash must meet what is there, not something else of that name."""
-    one, other = run_of(**RUNS[name]), run_of(**RUNS[name])
-    assert manifest.build_job(one, CONFIG) == manifest.build_job(other, CONFIG)
-    assert manifest.build_secret(one, script=SCRIPT) == manifest.build_secret(other, script=SCRIPT)
+    assert build_named(name) == build_named(name)
 
 
 # --- the Secret -----------------------------------------------------------------------------------------------------
@@ -257,7 +411,7 @@ def test_the_same_run_gives_the_same_objects(name: str) -> None:
 
 def test_the_secret_carries_prompt_and_script_byte_for_byte() -> None:
     """And cannot be changed once the pod reads it."""
-    secret = manifest.build_secret(run_of(prompt="Grüße 🎉\n"), script=SCRIPT)
+    secret = build(run_of(prompt="Grüße 🎉\n")).secret
     data = {key: base64.b64decode(value) for key, value in secret["data"].items()}
     assert data == {"prompt.txt": "Grüße 🎉\n".encode(), "run-agent.sh": SCRIPT.encode()}
     assert secret["immutable"] is True
@@ -270,10 +424,10 @@ def test_a_secret_of_exactly_the_limit_is_built_and_one_byte_more_refused(letter
     room = prompts.SECRET_LIMIT_BYTES - len(SCRIPT.encode())
     size = len(letter.encode())
     fits = letter * (room // size) + "a" * (room % size)
-    secret = manifest.build_secret(run_of(prompt=fits), script=SCRIPT)
+    secret = build(run_of(prompt=fits)).secret
     assert sum(len(base64.b64decode(value)) for value in secret["data"].values()) == prompts.SECRET_LIMIT_BYTES
     with pytest.raises(errors.InvalidRunError) as caught:
-        manifest.build_secret(run_of(prompt=fits + "a"), script=SCRIPT)
+        build(run_of(prompt=fits + "a"))
     assert caught.value.code == "prompt_invalid"
     assert f"{room + 1:,} bytes" in str(caught.value)
     assert f"at most {room:,}" in str(caught.value)
@@ -304,6 +458,97 @@ def test_the_command_has_an_argument_for_each_option(spec: dict[str, Any], expec
     args = agent_of(**spec)["args"]
     assert args[3:] == FIRST + expected
     assert args[2] == "/run/agentrun/prompt.txt"
+
+
+HOSTILE = [
+    "$(HOME)",
+    "$$(HOME)",
+    "$$",
+    "$",
+    "`id`",
+    "it's",
+    '"',
+    "a\nb",
+    "-",
+    "",
+    " ",
+    "ü 🎉",
+    "\\",
+    "${HOME}",
+    "$((1))",
+]
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_an_extra_argument_reaches_the_cli_as_it_is(word: str) -> None:
+    """No shell reads it, and Kubernetes' own expansion is undone."""
+    args = agent_of(claude={"extraArgs": ["--x", word]})["args"]
+    assert [expansion.expand(arg, {"HOME": "/paperclip"}) for arg in args[-2:]] == ["--x", word]
+
+
+@hypothesis.given(st.text(st.characters(exclude_characters="\0", codec="utf-8") | st.sampled_from("$()A"), max_size=40))
+def test_every_text_is_passed_literally(word: str) -> None:
+    """Whatever stands around a dollar sign."""
+    assert expansion.expand(claude_command.literally(word), {"A": "x", "": "y"}) == word
+
+
+def test_instructions_are_given_to_a_fresh_session_only() -> None:
+    """A resumed one replays the system prompt that it was begun with; its skills are looked up anew."""
+    given = {"bundle": {"instructions": "x", "skills": [{"name": "s", "path": "/paperclip/s"}]}}
+    option, directory = "--append-system-prompt-file", ["--add-dir", "/run/agentrun-bundle/current"]
+    fresh, resumed = agent_of(**given)["args"], agent_of(**given, session={"id": "s"})["args"]
+    assert fresh[-4:] == [option, "/run/agentrun-bundle/current/agent-instructions.md", *directory]
+    assert resumed[-2:] == directory
+    assert option not in resumed
+
+
+@pytest.mark.parametrize(
+    ("bundle", "containers", "arguments"),
+    [
+        (None, ["prepare"], []),
+        ({}, ["prepare"], []),
+        ({"instructions": " \n"}, ["prepare"], []),
+        ({"instructions": "x"}, ["prepare", "bundle"], ["--append-system-prompt-file"]),
+        ({"skills": [{"name": "s", "path": "/paperclip/s"}]}, ["prepare", "bundle"], ["--add-dir"]),
+    ],
+)
+def test_a_bundle_is_made_only_if_there_is_something_in_it(
+    bundle: dict[str, Any] | None, containers: list[str], arguments: list[str]
+) -> None:
+    """An init container costs a second."""
+    pod = pod_of(bundle=bundle)
+    assert [c["name"] for c in pod["initContainers"]] == containers
+    assert [a for a in pod["containers"][0]["args"] if a in {"--append-system-prompt-file", "--add-dir"}] == arguments
+    assert ("bundle" in {v["name"] for v in pod["volumes"]}) == (len(containers) > 1)
+
+
+def test_the_secret_carries_instructions_for_the_init_container_alone() -> None:
+    """The agent's container sees prompt and entry script, the other one its script and the instructions."""
+    made = build(run_of(bundle={"instructions": "ü"}))
+    assert {k: base64.b64decode(v) for k, v in made.secret["data"].items()} == {
+        "prompt.txt": PROMPT.encode(),
+        "run-agent.sh": SCRIPT.encode(),
+        "bundle.sh": deps.SCRIPTS.bundle.encode(),
+        "instructions.md": "ü".encode(),
+    }
+    volumes = {v["name"]: v for v in made.job["spec"]["template"]["spec"]["volumes"]}
+    assert [i["key"] for i in volumes["prompt"]["secret"]["items"]] == ["prompt.txt", "run-agent.sh"]
+    assert [i["key"] for i in volumes["bundle-input"]["secret"]["items"]] == ["bundle.sh", "instructions.md"]
+
+
+def test_instructions_count_against_the_secrets_limit() -> None:
+    """Together with the scripts; the sentence has the sum that is left."""
+    left = prompts.SECRET_LIMIT_BYTES - len(SCRIPT) - len(deps.SCRIPTS.bundle) - 1_000_000
+    build(run_of(prompt="a" * left, bundle={"instructions": "i" * 1_000_000}))
+    with pytest.raises(errors.InvalidRunError, match=f"at most {left:,}"):
+        build(run_of(prompt="a" * (left + 1), bundle={"instructions": "i" * 1_000_000}))
+
+
+@pytest.mark.parametrize("path", ["/etc/skills", "/paperclip/../etc", "/paperclipped/s", "/"])
+def test_a_skill_outside_of_the_shared_volume_is_refused(path: str) -> None:
+    """It would be a folder of the init container's own image."""
+    sentence = refusal("k8s_pod_config_error", bundle={"skills": [{"name": "s", "path": path}]})
+    assert sentence.startswith(f"spec.bundle.skills[0].path {path!r} is not below /paperclip")
 
 
 # --- the environment ------------------------------------------------------------------------------------------------
@@ -342,7 +587,6 @@ def test_limits_of_the_api_are_set_only_if_asked_for(claude: dict[str, Any], nam
     ("env", "name", "expected"),
     [
         ([{"name": "SHELL", "value": "/bin/zsh"}], "SHELL", "/bin/zsh"),
-        ([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}], "A", "2"),
         ([{"name": "HOME", "value": "/root"}], "HOME", "/paperclip"),
         (
             [{"name": "CLAUDE_CONFIG_DIR", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
@@ -361,6 +605,94 @@ def test_a_variable_may_refer_to_those_before_it() -> None:
     env = [{"name": "SCRATCH", "value": "/scratch"}, {"name": "TMPDIR", "value": "$(SCRATCH)/tmp"}]
     order = list(environment_of(job={"env": env}))
     assert order.index("SCRATCH") < order.index("TMPDIR")
+
+
+@pytest.mark.parametrize("value", HOSTILE[:-2])
+def test_context_reaches_the_agent_as_it_is(value: str) -> None:
+    """But for blanks around it; a blank one is left out, as orchestrators expect."""
+    got = environment_of(wake={"commentId": value}).get("PAPERCLIP_WAKE_COMMENT_ID")
+    assert (expansion.expand(got) if got else "") == value.strip()
+
+
+def test_layers_of_the_environment() -> None:
+    """Inherited, then the run's context, then the user's, then what keeps agents apart; each name once."""
+    given = {
+        "job": {"env": [{"name": "ANTHROPIC_API_KEY", "value": "mine"}, {"name": "PAPERCLIP_TASK_ID", "value": "x"}]}
+    }
+    agent = build(run_of(taskId="T-1", **given), INSIDE, INHERITED).job["spec"]["template"]["spec"]["containers"][0]
+    env = {e["name"]: e.get("value") for e in agent["env"]}
+    assert len(env) == len(agent["env"])
+    assert env["ANTHROPIC_API_KEY"] == "mine"  # over the inherited reference
+    assert env["PAPERCLIP_TASK_ID"] == "x"  # over the context
+    assert env["PAPERCLIP_RUN_ID"] == "run-1"  # over the inherited literal
+    assert env["PAPERCLIP_API_URL"] == "http://paperclip:3100"  # over the setting
+    assert env["CLAUDE_CODE_USE_BEDROCK"] == "1"
+    assert not {"DATABASE_PASSWORD", "AGENTRUN_IMAGE"} & env.keys()
+    assert agent["envFrom"] == [{"secretRef": {"name": "bedrock"}}]
+
+
+def test_a_run_elsewhere_inherits_only_what_needs_no_namespace() -> None:
+    """Secrets and claims of the operator's namespace do not exist in another one."""
+    pod = build(run_of(namespace="team-b"), INSIDE, INHERITED).job["spec"]["template"]["spec"]
+    env = {e["name"]: e for e in pod["containers"][0]["env"]}
+    assert env["CLAUDE_CODE_USE_BEDROCK"]["value"] == "1"
+    assert "ANTHROPIC_API_KEY" not in env
+    assert "envFrom" not in pod["containers"][0]
+    assert {v["name"] for v in pod["volumes"]} == {"prompt", "data", "tmp"}
+    assert pod["volumes"][1]["persistentVolumeClaim"]["claimName"] == "paperclip-data"
+
+
+@pytest.mark.parametrize(
+    ("config", "inherited", "claim"),
+    [
+        (INSIDE, INHERITED, "the-shared-claim"),
+        (INSIDE.model_copy(update={"pvc_name": "named"}), INHERITED, "named"),
+        (INSIDE, inheritance.NOTHING, "paperclip-data"),
+    ],
+)
+def test_the_claim_is_the_setting_else_the_operators_own(
+    config: settings.Settings, inherited: inheritance.Inherited, claim: str
+) -> None:
+    """Else the documented name."""
+    pod = build(run_of(), config, inherited).job["spec"]["template"]["spec"]
+    assert pod["volumes"][1] == {"name": "data", "persistentVolumeClaim": {"claimName": claim}}
+
+
+def test_a_wake_payload_of_exactly_the_limit_is_accepted_and_one_byte_more_refused() -> None:
+    """The kernel takes no longer variable; the sentence has both numbers."""
+    most = 131_072 - 64
+    fits = {"a": "é" * ((most - len('{"a":""}')) // 2)}
+    assert len(environment_of(wake={"payload": fits})["PAPERCLIP_WAKE_PAYLOAD_JSON"].encode()) == most
+    sentence = refusal("k8s_pod_config_error", wake={"payload": {"a": fits["a"] + "b"}})
+    assert sentence.startswith(f"spec.wake.payload is {most + 1:,} bytes as JSON")
+    assert f"can hold {most:,}" in sentence
+
+
+@pytest.mark.parametrize(("letter", "bytes_each"), [("a", 1), ("é", 2)])
+def test_a_variable_longer_than_the_kernel_takes_is_refused(letter: str, bytes_each: int) -> None:
+    """Bytes count, with the name and the closing NUL; the API server counts characters."""
+    most = 131_072 - len("AB=") - 1
+    value = letter * (most // bytes_each)
+    assert environment_of(job={"env": [{"name": "AB", "value": value}]})["AB"] == value
+    sentence = refusal("k8s_pod_config_error", job={"env": [{"name": "AB", "value": value + letter}]})
+    assert sentence.startswith("spec.job.env: the value of AB is 131,0")
+    assert f"at most {most:,}" in sentence
+
+
+def test_the_api_token_comes_by_reference_and_users_may_override_it() -> None:
+    """Never as a literal in the Job."""
+    ref = {"apiTokenSecretRef": {"name": "tokens", "key": "k"}}
+    [entry] = [e for e in agent_of(**ref)["env"] if e["name"] == "PAPERCLIP_API_KEY"]
+    assert entry["valueFrom"] == {"secretKeyRef": {"name": "tokens", "key": "k"}}
+    own = {"job": {"env": [{"name": "PAPERCLIP_API_KEY", "value": "x"}]}}
+    assert environment_of(**ref, **own)["PAPERCLIP_API_KEY"] == "x"
+
+
+def test_a_shared_configuration_is_the_clis_own_place() -> None:
+    """Nothing is forced then, and no folder is made for it."""
+    shared = {"claude": {"configDir": "Shared"}}
+    assert "CLAUDE_CONFIG_DIR" not in environment_of(**shared)
+    assert pod_of(**shared)["initContainers"][0]["command"][6:] == ["/paperclip"]
 
 
 def test_agents_have_a_configuration_of_their_own() -> None:
@@ -383,6 +715,8 @@ def test_agents_have_a_configuration_of_their_own() -> None:
         ({"session": {"id": "s"}}, "/paperclip"),
         ({"session": {"id": "s", "cwd": "/paperclip/w"}}, "/paperclip/w"),
         ({"session": {"id": "s", "cwd": "/paperclip/w"}, "job": {"workingDir": "/paperclip/x"}}, "/paperclip/x"),
+        ({"workspace": {"cwd": "/paperclip/y"}, "job": {"workingDir": "/paperclip/x"}}, "/paperclip/y"),
+        ({"workspace": {}, "job": {"workingDir": "/paperclip/x"}}, "/paperclip/x"),
     ],
 )
 def test_the_agent_starts_where_its_session_was_begun_unless_told_otherwise(
@@ -408,8 +742,8 @@ def test_the_working_directory_is_made_if_it_is_on_the_volume(mount: str, cwd: s
     """Otherwise the runtime would make it, owned by root."""
     config = settings.Settings(image="i", data_mount=mount, instance_root=f"{mount.rstrip('/')}/instances/default")
     command = job_of(config, job={"workingDir": cwd})["spec"]["template"]["spec"]["initContainers"][0]["command"]
-    assert command[5].endswith("/claude-config/acme/coder")
-    assert command[6:] == ([cwd] if made else [])
+    assert command[6].endswith("/claude-config/acme/coder")
+    assert command[7:] == ([cwd] if made else [])
 
 
 # --- options of the Job ---------------------------------------------------------------------------------------------
@@ -437,6 +771,57 @@ def test_the_image_is_the_jobs_own_or_the_operators() -> None:
     assert {c["image"] for c in [agent_of(job=own), *pod_of(job=own)["initContainers"]]} == {"own:1"}
 
 
+REQUESTS, LIMITS = {"cpu": "1", "memory": "2Gi"}, {"cpu": "4", "memory": "8Gi"}
+
+
+@pytest.mark.parametrize(
+    ("given", "requests", "limits"),
+    [
+        (None, REQUESTS, LIMITS),
+        ({}, REQUESTS, LIMITS),
+        ({"requests": {"memory": "16Gi"}}, {"cpu": "1", "memory": "16Gi"}, {"cpu": "4"}),
+        ({"limits": {"memory": "1Gi"}}, {"cpu": "1"}, {"cpu": "4", "memory": "1Gi"}),
+        ({"limits": {"cpu": 1, "memory": "1Gi"}}, None, {"cpu": 1, "memory": "1Gi"}),
+        ({"limits": {"nvidia.com/gpu": 1}}, REQUESTS, {**LIMITS, "nvidia.com/gpu": 1}),
+        ({"requests": None, "limits": None}, REQUESTS, LIMITS),
+        ({"requests": {}, "claims": [{"name": "x"}]}, REQUESTS, LIMITS),
+    ],
+)
+def test_resources_that_are_not_named_have_defaults(
+    given: dict[str, Any] | None, requests: dict[str, Any] | None, limits: dict[str, Any]
+) -> None:
+    """A default never stands beside a given value of the same resource: it might contradict it."""
+    made = agent_of(job={"resources": given})["resources"]
+    assert (made.get("requests"), made.get("limits")) == (requests, limits)
+    assert made.get("claims") == (given or {}).get("claims")
+
+
+def test_a_queued_job_is_created_suspended_with_the_queues_label() -> None:
+    """Kueue admits the Job, not its pod."""
+    job = job_of(job={"queueName": "agents"})
+    assert job["spec"]["suspend"] is True
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "agents"
+    assert "kueue.x-k8s.io/queue-name" not in job["spec"]["template"]["metadata"]["labels"]
+    assert "suspend" not in job_of()["spec"]
+
+
+def test_the_runs_labels_and_node_selector_win_over_the_operators() -> None:
+    """Key by key; the operator's own labels are out of reach."""
+    given = {"labels": {"example.com/cost": "7"}, "nodeSelector": {"disk": "ssd"}, "annotations": {"a": "b"}}
+    job = build(run_of(job=given), INSIDE).job
+    assert job["metadata"]["labels"]["example.com/cost"] == "7"
+    assert job["spec"]["template"]["spec"]["nodeSelector"] == {"pool": "agents", "disk": "ssd"}
+    assert job["metadata"]["annotations"]["a"] == job["spec"]["template"]["metadata"]["annotations"]["a"] == "b"
+    assert build(run_of(), INSIDE).job["metadata"]["labels"]["example.com/cost"] == "42"
+
+
+def test_the_image_may_be_the_operators_own() -> None:
+    """If the settings allow it, and neither run nor settings name one."""
+    own = inheritance.Inherited(image="own:1")
+    job = build(run_of(), INSIDE.model_copy(update={"image": ""}), own).job
+    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == "own:1"
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
@@ -446,19 +831,21 @@ def test_a_run_without_any_image_is_refused() -> None:
         job_of(settings.Settings())
 
 
+def test_every_reason_for_a_refusal_is_found() -> None:
+    """Whoever validates a file wants to mend it once."""
+    run = run_of(agent="---", prompt="{{nonsense}}", job={"podTemplate": {"spec": {"restartPolicy": "Always"}}})
+    template = template_of(run.spec.prompt.text or "")
+    found = manifest.find_problems(run, CONFIG, template=template, scripts=deps.SCRIPTS)
+    assert [e.code for e in found] == ["k8s_agent_id_invalid", "prompt_invalid", "k8s_pod_config_error"]
+    assert manifest.find_problems(run_of(), CONFIG, template=template_of("Do it."), scripts=deps.SCRIPTS) == []
+
+
 @pytest.mark.parametrize(
     ("spec", "field"), [({"agent": "---"}, "spec.agent.id '---'"), ({"companyId": "-"}, "spec.companyId '-'")]
 )
 def test_an_id_that_gives_no_label_is_refused(spec: dict[str, Any], field: str) -> None:
     """Its runs could not be told from those of another agent."""
     assert refusal("k8s_agent_id_invalid", **spec).startswith(field)
-
-
-@pytest.mark.parametrize("entry", [{}, {"value": "x"}, {"name": None}, {"name": ["A"]}, {"name": {"a": 1}}])
-def test_a_variable_without_a_name_is_refused(entry: dict[str, Any]) -> None:
-    """The API's schema lets it through; the place in the list is named."""
-    env = [{"name": "A", "value": "1"}, entry]
-    assert refusal("k8s_pod_config_error", job={"env": env}).startswith("spec.job.env[1] has no name")
 
 
 def claude(**fields: Any) -> dict[str, Any]:
@@ -473,7 +860,11 @@ VOLUME = "spec.volumes[prompt]"
 RESTART = "spec.restartPolicy"
 TOKEN = "spec.automountServiceAccountToken"
 LABELS = "metadata.labels"
-ALL_OF_SPEC = [COMMAND, ARGS, MOUNT, VOLUME, RESTART, TOKEN]
+HOME = "spec.containers[claude].env[HOME]"
+STATE = "spec.containers[claude].env[CLAUDE_CONFIG_DIR]"
+PREPARE = "spec.initContainers[prepare].command"
+CONTAINER = [COMMAND, ARGS, MOUNT, HOME, STATE]
+ALL_OF_SPEC = [*CONTAINER, PREPARE, VOLUME, RESTART, TOKEN]
 
 
 @pytest.mark.parametrize(
@@ -494,9 +885,15 @@ ALL_OF_SPEC = [COMMAND, ARGS, MOUNT, VOLUME, RESTART, TOKEN]
         ({"spec": {"restartPolicy": "OnFailure"}}, [RESTART]),
         ({"spec": {"restartPolicy": None}}, [RESTART]),
         ({"spec": {"automountServiceAccountToken": True}}, [TOKEN]),
-        ({"spec": {"containers": [{"name": "claude", "$patch": "delete"}]}}, [COMMAND, ARGS, MOUNT]),
-        ({"spec": {"containers": None}}, [COMMAND, ARGS, MOUNT]),
-        ({"spec": {"containers": "x"}}, [COMMAND, ARGS, MOUNT]),
+        ({"spec": {"containers": [{"name": "claude", "$patch": "delete"}]}}, CONTAINER),
+        ({"spec": {"containers": None}}, CONTAINER),
+        ({"spec": {"containers": "x"}}, CONTAINER),
+        (claude(env=[{"name": "HOME", "value": "/root"}]), [HOME]),
+        (claude(env=[{"name": "CLAUDE_CONFIG_DIR", "$patch": "delete"}]), [STATE]),
+        ({"spec": {"initContainers": [{"name": "prepare", "command": ["true"]}]}}, [PREPARE]),
+        ({"spec": {"initContainers": [{"name": "prepare", "args": ["x"]}]}}, [PREPARE]),
+        ({"spec": {"initContainers": None}}, [PREPARE]),
+        ({"metadata": {"labels": {names.LABEL_ADAPTER_TYPE: "x"}}}, [LABELS]),
         ({"spec": None}, ALL_OF_SPEC),
         ({"spec": "x"}, ALL_OF_SPEC),
         ({"spec": {"$patch": "replace", "containers": [{"image": "x"}, 1]}}, ALL_OF_SPEC),
@@ -513,6 +910,19 @@ def test_a_pod_template_cannot_change_what_the_operator_depends_on(patch: dict[s
     """Every such field is named, however strange the patch is."""
     sentence = refusal("k8s_pod_config_error", job={"podTemplate": patch})
     assert sentence.startswith(f"spec.job.podTemplate changes {', '.join(fields)}, on which")
+
+
+@pytest.mark.parametrize(
+    ("patch", "field"),
+    [
+        ({"initContainers": [{"name": "bundle", "command": ["true"]}]}, "spec.initContainers[bundle].command"),
+        ({"volumes": [{"name": "bundle-input", "emptyDir": {}}]}, "spec.volumes[bundle-input]"),
+    ],
+)
+def test_nor_what_prepares_the_bundle(patch: dict[str, Any], field: str) -> None:
+    """It works on a volume that other agents share."""
+    sentence = refusal("k8s_pod_config_error", **BUNDLE, job={"podTemplate": {"spec": patch}})
+    assert sentence.startswith(f"spec.job.podTemplate changes {field}, on which")
 
 
 @pytest.mark.parametrize(

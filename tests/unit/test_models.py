@@ -1,13 +1,23 @@
 """The AgentRun API as types: defaults, bounds, names on the wire, and the sentence for what does not validate."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic
 import pytest
 
 from agentrun_operator import errors, models
-from tests import builders
+from hack.generate import crd
+from tests import api_matrix, builders
+
+SPEC: Mapping[str, Any] = crd.build_crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+WITH_A_SENTENCE = {
+    rule["message"]
+    for _, node in api_matrix.nodes(SPEC)
+    for rule in node.get("x-kubernetes-validations", ())
+    if "oldSelf" not in rule["rule"]
+}
 
 
 def parse(**spec: Any) -> models.AgentRun:
@@ -28,10 +38,17 @@ def test_the_smallest_object_gets_the_documented_defaults() -> None:
     spec = parse(runId=None).spec
     assert spec.claude == models.Claude(max_turns=1000, skip_permissions=True)
     assert (spec.claude.model, spec.claude.effort, spec.claude.max_retries) == (None, None, None)
-    assert spec.timeouts == models.Timeouts(timeout_seconds=0, pending_seconds=600, result_grace_seconds=30)
+    assert (spec.claude.config_dir, spec.claude.extra_args) == ("PerAgent", ())
+    assert spec.timeouts == models.Timeouts(
+        timeout_seconds=0, grace_seconds=60, pending_seconds=600, stall_seconds=0, result_grace_seconds=30
+    )
     assert spec.retention == models.Retention(job_ttl_seconds_after_finished=300, retain_job=False)
-    assert spec.job.image_pull_policy == "IfNotPresent"
-    assert (spec.cancel, spec.session, spec.task_id) == (False, None, None)
+    assert spec.retention.log == "WithRun"
+    assert spec.retention.run_ttl_seconds_after_succeeded is spec.retention.run_ttl_seconds_after_failed is None
+    assert spec.retry == models.Retry(limit=0, on=(), backoff_seconds=30, resume_session=True)
+    assert (spec.job.image_pull_policy, spec.job.inherit_from_operator) == ("IfNotPresent", True)
+    assert (spec.concurrency_policy, spec.priority, spec.reattach) == ("Queue", 0, True)
+    assert (spec.cancel, spec.suspend, spec.session, spec.task_id) == (False, False, None, None)
 
 
 def test_the_run_id_is_the_uid_if_there_is_none() -> None:
@@ -58,80 +75,75 @@ def test_a_budget_stays_the_decimal_that_was_written(wire: dict[str, Any], expec
     assert parse(**wire).spec.claude.max_budget_usd == expected
 
 
-LONG = "a" * 63
+# --- the table ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"companyId": LONG, "agent": LONG, "runId": LONG, "taskId": LONG},
-        {"companyId": "-", "agent": "A-1", "runId": "0"},
-        {"agent": {"id": "a", "name": "é" * 253}},
-        {"session": {"id": "a" * 128, "cwd": "/" + "a" * 4095}},
-        {"claude": {"model": "us.anthropic.claude-sonnet-4-5@20250929[1m]:0/x_y", "effort": "xhigh"}},
-        {"claude": {"maxTurns": 1, "maxRetries": 0, "apiTimeoutSeconds": 1}},
-        {"claude": {"maxTurns": 100_000, "maxRetries": 100, "apiTimeoutSeconds": 86_400}},
-        {"timeouts": {"timeoutSeconds": 31_536_000, "pendingSeconds": 1, "resultGraceSeconds": 86_400}},
-        {"retention": {"jobTTLSecondsAfterFinished": 0}},
-        {"job": {"env": [{"name": f"N{n}"} for n in range(256)], "workingDir": "/"}},
-        {"prompt": "a"},
-        {"prompt": "a" * 1_048_576},
-        {"somethingNew": {"of": "a later version"}},
-    ],
-    ids=lambda spec: "+".join(spec),
-)
-def test_values_at_the_bounds_are_accepted(spec: dict[str, Any]) -> None:
-    """And fields of a later version are left alone."""
-    parse(**spec)
+@pytest.mark.parametrize("row", api_matrix.ACCEPTED, ids=lambda row: row.label)
+def test_what_the_models_let_in(row: api_matrix.Row) -> None:
+    """All that the API server lets in, as test_crd.py proves; and there is nothing to say about it."""
+    body = row.build()
+    models.AgentRun.parse(body)
+    assert models.problems(body) == []
 
 
-@pytest.mark.parametrize(
-    ("where", "spec"),
-    [
-        ("spec.companyId", {"companyId": None}),
-        ("spec.companyId", {"companyId": ""}),
-        ("spec.companyId", {"companyId": "a" * 64}),
-        ("spec.companyId", {"companyId": "a/b"}),
-        ("spec.companyId", {"companyId": "a\n"}),
-        ("spec.companyId", {"companyId": "é"}),
-        ("spec.agent.id", {"agent": ".."}),
-        ("spec.agent.id", {"agent": {}}),
-        ("spec.agent.name", {"agent": {"id": "a", "name": "a" * 254}}),
-        ("spec.runId", {"runId": "a_b"}),
-        ("spec.taskId", {"taskId": "a b"}),
-        ("spec.session.id", {"session": {"id": "--help"}}),
-        ("spec.session.id", {"session": {"id": "a" * 129}}),
-        ("spec.session.cwd", {"session": {"id": "a", "cwd": "x"}}),
-        ("spec.session.cwd", {"session": {"id": "a", "cwd": "/x\0"}}),
-        ("spec.session.cwd", {"session": {"id": "a", "cwd": "/" + "a" * 4096}}),
-        ("spec.prompt.text", {"prompt": ""}),
-        ("spec.prompt.text", {"prompt": "a" * 1_048_577}),
-        ("spec.prompt.text", {"prompt": "\ud800"}),
-        ("spec.claude.model", {"claude": {"model": "--help"}}),
-        ("spec.claude.model", {"claude": {"model": "a b"}}),
-        ("spec.claude.effort", {"claude": {"effort": "most"}}),
-        ("spec.claude.maxTurns", {"claude": {"maxTurns": 0}}),
-        ("spec.claude.maxTurns", {"claude": {"maxTurns": 100_001}}),
-        ("spec.claude.maxBudgetUSD", {"claude": {"maxBudgetUSD": "-1"}}),
-        ("spec.claude.maxBudgetUSD", {"claude": {"maxBudgetUSD": "1e3"}}),
-        ("spec.claude.maxBudgetUSD", {"claude": {"maxBudgetUSD": ".5"}}),
-        ("spec.claude.maxBudgetUSD", {"claude": {"maxBudgetUSD": 2.5}}),
-        ("spec.claude.maxRetries", {"claude": {"maxRetries": -1}}),
-        ("spec.claude.apiTimeoutSeconds", {"claude": {"apiTimeoutSeconds": 0}}),
-        ("spec.timeouts.pendingSeconds", {"timeouts": {"pendingSeconds": 0}}),
-        ("spec.timeouts.timeoutSeconds", {"timeouts": {"timeoutSeconds": -1}}),
-        ("spec.retention.jobTTLSecondsAfterFinished", {"retention": {"jobTTLSecondsAfterFinished": -1}}),
-        ("spec.job.image", {"job": {"image": ""}}),
-        ("spec.job.imagePullPolicy", {"job": {"imagePullPolicy": "Sometimes"}}),
-        ("spec.job.workingDir", {"job": {"workingDir": "relative"}}),
-        ("spec.job.env", {"job": {"env": [{}] * 257}}),
-    ],
-)
-def test_a_value_out_of_bounds_is_refused_by_its_name_on_the_wire(where: str, spec: dict[str, Any]) -> None:
-    """And the sentence says what to do, for it means that the CRD is another version's."""
-    sentence = refusal(builders.agent_run(**spec))
-    assert sentence.startswith(f"{where}: ")
+@pytest.mark.parametrize("row", api_matrix.REFUSED, ids=lambda row: row.label)
+def test_what_the_models_refuse(row: api_matrix.Row) -> None:
+    """All that the API server refuses: by the field's name on the wire, with the rule's own sentence if it has one."""
+    body = row.build()
+    if not row.models_agree:
+        models.AgentRun.parse(body)  # an operator lives beside objects of a later version
+        assert models.problems(body) == [f"{row.field}: there is no such field"]
+        return
+    sentence = refusal(body)
+    assert sentence.startswith(f"{row.field}: ")
     assert "install the CRD of this operator's version" in sentence
+    [problem, *_] = models.problems(body)
+    assert problem == sentence.partition(". The API server should")[0]
+    if row.value != "":  # an id of no letters is too short before it is anything else
+        told = [part for part in row.says if part in WITH_A_SENTENCE]
+        assert problem.partition(": ")[2] in (told or [problem.partition(": ")[2]])
+
+
+def test_no_row_stands_twice() -> None:
+    """A table that repeats itself hides what it lacks."""
+    labels = [row.label for row in api_matrix.ROWS]
+    assert sorted(labels) == sorted(set(labels))
+    assert len(labels) >= 250
+
+
+def test_every_rule_has_its_refusal() -> None:
+    """Whoever adds a rule adds a row that breaks it."""
+    described = {"default", "description", "properties", "items", "additionalProperties", "required"}
+    marks = {"x-kubernetes-validations", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-list-type"}
+    strange = {path for path, node in api_matrix.nodes(SPEC) if set(node) - set(api_matrix.PHRASES) - described - marks}
+    assert strange == set(), "there is a kind of rule that no row can break"
+    assert len(list(api_matrix.rules(SPEC))) > 150
+
+    assert api_matrix.untried(SPEC) == []
+
+
+def test_every_field_is_let_in_once() -> None:
+    """Whoever adds a field adds a row that uses it."""
+    assert api_matrix.unused(SPEC) == set()
+
+
+def test_a_rule_without_its_refusal_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check of the table bites for every single rule, and so does the one for fields."""
+    rows = api_matrix.REFUSED
+    for path, sentence in api_matrix.rules(SPEC):
+        left = [row for row in rows if row.schema_path != path or not any(sentence in part for part in row.says)]
+        monkeypatch.setattr(api_matrix, "REFUSED", left)
+        assert (path, sentence) in api_matrix.untried(SPEC)
+    monkeypatch.setattr(api_matrix, "ACCEPTED", [row for row in api_matrix.ACCEPTED if row.path != "job.env.name"])
+    assert api_matrix.unused(SPEC) == {"job.env.name"}
+
+
+# --- whole objects --------------------------------------------------------------------------------------------------
+
+
+def test_half_a_character_is_refused() -> None:
+    """A lone surrogate has no UTF-8; from the API server it comes as U+FFFD."""
+    assert refusal(builders.agent_run(prompt="\ud800")).startswith("spec.prompt.text: ")
 
 
 @pytest.mark.parametrize("field", ["metadata", "spec"])
@@ -158,6 +170,7 @@ def test_no_refusal_holds_a_word_of_the_prompt() -> None:
         (None, False),
         ("Pending", False),
         ("Queued", False),
+        ("Suspended", False),
         ("Running", False),
         ("Succeeded", True),
         ("Failed", True),

@@ -154,18 +154,12 @@ def test_the_refusal_names_field_and_value(parameter: str, field: str, value: st
         names.log_path(root="/data", **ids)
 
 
-@pytest.mark.parametrize(
-    ("log", "expected"),
-    [
-        ("/l/c/a/r.pod.ndjson", "/l/c/a/r.pod.stderr"),
-        ("/l/x.ndjson/r", "/l/x.ndjson/r.stderr"),
-    ],
-)
-def test_stderr_stands_beside_the_log(log: str, expected: str) -> None:
+def test_stderr_stands_beside_the_log() -> None:
     """Never in the same file."""
-    assert names.stderr_path(log) == expected
+    log = names.log_path(root="/l", company_id="c", agent_id="a", run_id="r")
+    assert names.stderr_path(log) == "/l/c/a/r.pod.stderr"
 
 
 def test_the_labels_of_a_run_include_those_of_its_agent() -> None:
     """A Job found by its agent's labels must be found among those of its run."""
-    assert set(names.AGENT_LABELS) < set(names.RUN_LABELS)
+    assert set(names.AGENT_LABELS) < set(names.OWN_LABELS)

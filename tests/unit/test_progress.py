@@ -183,6 +183,13 @@ def test_a_later_event_never_takes_tokens_back() -> None:
     assert fold(assistant("m1", usage=api_usage(10)), assistant("m1", usage=api_usage(1))).usage == usage_of(10)
 
 
+def test_an_id_longer_than_what_is_kept_of_it_counts_once() -> None:
+    """Its events are those of one message: one turn, its tokens once."""
+    event = assistant("m" * 5000, usage=api_usage(3))
+    seen = fold(event, event, event)
+    assert (seen.turns, seen.usage.input_tokens) == (1, fold(event).usage.input_tokens)
+
+
 def test_the_threads_seen_last_are_remembered() -> None:
     """Of more subagents than are kept, the most recent ones still count once."""
     events = [assistant(f"s{i}", usage=api_usage(1), parent_tool_use_id=f"t{i}") for i in range(40)]
@@ -401,7 +408,7 @@ def flood(seen: progress.Progress, numbers: range) -> None:
     for i in numbers:
         long = f"{i}" + "x" * 2000
         seen.fold(stream.Init(session_id=long, model=long, cwd=long, version=long))
-        for thread in (None, f"p{i}"):
+        for thread in (None, f"p{i}{long}"):
             message = stream.Message(
                 id=f"m{i}{thread}{long}",
                 content=[stream.Block(type="tool_use", id=f"t{i}{thread}{long}", name=long)],
@@ -410,7 +417,8 @@ def flood(seen: progress.Progress, numbers: range) -> None:
             )
             seen.fold(stream.Assistant(message=message, parent_tool_use_id=thread))
         seen.fold(stream.Assistant(message=stream.Message(model=stream.SYNTHETIC_MODEL, content=long), error=long))
-        seen.fold(stream.ApiRetry(attempt=i, error=long))
+        seen.fold(stream.ApiRetry(attempt=i, error=long * 10, session_id=long * 100))
+        seen.fold(stream.RateLimit(info=stream.RateLimitInfo(status="rejected", kind=long * 100)))
         seen.fold(stream.PlainText(text=long))
         seen.feed(b"y" * 1000 + b"\n")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from agentrun_operator import errors, facts, models, names, runner, settings, tail
-from tests import builders, fakes
+from agentrun_operator import errors, facts, models, names, runner, settings, status, tail
+from tests import builders, deps, fakes
 
 Body = dict[str, Any]
 INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"opus"}\n'
@@ -59,9 +59,7 @@ class Scene:
         self.kube = fakes.FakeKube(now=self.now)
         self.tailer = Tailer(self.config)
         self.world = runner.World()
-        self.deps = runner.Deps(
-            config=self.config, client=self.kube, world=self.world, tailer=self.tailer, script="#!/bin/sh\n"
-        )
+        self.deps = deps.make(self.config, self.kube, world=self.world, tailer=self.tailer)
         self.tasks: list[asyncio.Task[None]] = []
 
     def now(self) -> dt.datetime:
@@ -955,7 +953,7 @@ async def test_the_first_list_must_succeed(scene: Scene) -> None:
 
 async def test_later_lists_go_on_after_a_failure(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed list shows nothing as gone; the next one tells."""
-    monkeypatch.setattr(runner, "_RESYNC_SECONDS", 0.001)
+    monkeypatch.setattr(runner.deps, "_RESYNC_SECONDS", 0.001)
     job = facts.parse_job(builders.job())
     scene.world.saw_job(job)
     scene.kube.fail["list_jobs"] = [unavailable() for _ in range(20)]
@@ -970,3 +968,182 @@ async def test_later_lists_go_on_after_a_failure(scene: Scene, monkeypatch: pyte
 async def test_shared_things_are_not_copied_for_each_object(scene: Scene) -> None:
     """kopf copies its memo for every object; this one is meant to be shared."""
     assert scene.deps.__copy__() is scene.deps
+
+
+# --- prompts, policies, inheritance ---------------------------------------------------------------------------------
+
+
+async def test_a_prompt_that_comes_later_is_waited_for(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status says what is missing; then the run goes on by itself."""
+    monkeypatch.setattr(status, "_PROMPT_LOOK_SECONDS", 0.01)
+    scene.add(prompt={"configMapKeyRef": {"name": "prompts", "key": "p"}})
+    _ = scene.start()
+    await scene.until(lambda: scene.status().get("reason") == "PromptMissing")
+    assert "there is no ConfigMap prompts in namespace team-a" in scene.status()["message"]
+    assert scene.job_body() is None
+    assert scene.secret() is None
+
+    scene.kube.config_maps["team-a", "prompts"] = {"data": {}}
+    await scene.until(lambda: "has no key p" in scene.status()["message"])
+    scene.kube.config_maps["team-a", "prompts"] = {"data": {"p": PROMPT}}
+    await scene.job()
+
+    [ready] = [c for c in scene.status()["conditions"] if c["type"] == "PromptReady"]
+    assert ready["status"] == "True"
+    assert scene.status()["promptMetrics"]["promptChars"] == len(PROMPT)
+
+
+async def test_a_prompt_that_never_comes_ends_the_run(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After pendingSeconds, with what was missing; nothing was created."""
+    monkeypatch.setattr(status, "_PROMPT_LOOK_SECONDS", 0.01)
+    scene.add(prompt={"secretKeyRef": {"name": "prompts", "key": "p"}}, timeouts={"pendingSeconds": 1})
+    ended = await scene.finish(scene.start())
+    assert (ended["phase"], ended["error"]["code"]) == ("Failed", "prompt_invalid")
+    assert "there is no Secret prompts" in ended["error"]["message"]
+    assert "create_secret" not in scene.kube.verbs()
+
+
+async def test_a_run_without_its_prompt_holds_nobody_up(scene: Scene) -> None:
+    """The next one of the agent starts meanwhile."""
+    scene.add("a", prompt={"secretKeyRef": {"name": "prompts", "key": "p"}})
+    _ = scene.start("a")
+    await scene.until(lambda: scene.status("a").get("reason") == "PromptMissing")
+    scene.add("b")
+    _ = scene.start("b")
+    await scene.job("b")
+
+
+async def test_a_run_that_is_held_starts_when_it_is_let_go(scene: Scene) -> None:
+    """Until then it asks the API for nothing."""
+    scene.add(suspend=True)
+    _ = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Suspended")
+    assert scene.kube.verbs() == ["write_run_status"]
+    scene.add("b")
+    _ = scene.start("b")
+    await scene.job("b")
+    await scene.exit(0, "b")
+    scene.change(suspend=False)
+    await scene.job()
+
+
+async def test_a_run_may_take_the_place_of_another(scene: Scene) -> None:
+    """The other one is cancelled by its own supervisor, and only then does this one start."""
+    scene.add("a")
+    first = scene.start("a")
+    await scene.runs("a")
+    scene.add("b", concurrencyPolicy="Replace")
+    _ = scene.start("b")
+    await scene.until(lambda: scene.run("a")["spec"].get("cancel"))
+    assert (scene.status("b")["phase"], scene.status("b")["reason"]) == ("Queued", "Replacing")
+    assert scene.job_body("b") is None
+
+    scene.world.wake("uid-a")
+    await scene.until(lambda: "deletionTimestamp" in (scene.job_body("a") or {"metadata": {}})["metadata"])
+    scene.remove_job("a")
+    assert (await scene.finish(first, "a"))["phase"] == "Cancelled"
+    await scene.job("b")
+
+
+async def test_a_run_may_refuse_to_wait(scene: Scene) -> None:
+    """It fails with the name of the run that is in its way, which it leaves alone."""
+    scene.add("a")
+    _ = scene.start("a")
+    await scene.runs("a")
+    scene.add("b", concurrencyPolicy="Forbid")
+    ended = await scene.finish(scene.start("b"), "b")
+    assert (ended["phase"], ended["error"]["code"]) == ("Failed", "k8s_concurrent_run_blocked")
+    assert "AgentRun a has the agent coder" in ended["message"]
+    assert "cancel" not in scene.run("a")["spec"]
+
+
+async def test_a_higher_priority_goes_first(scene: Scene) -> None:
+    """Whenever it was created."""
+    scene.add("a")
+    _ = scene.start("a")
+    await scene.runs("a")
+    scene.add("b")
+    _ = scene.start("b")
+    await scene.until(lambda: scene.status("b").get("phase") == "Queued")
+    scene.add("c", priority=1)
+    _ = scene.start("c")
+    await scene.until(lambda: scene.status("c").get("phase") == "Queued")
+    await scene.exit(0, "a")
+    await scene.job("c")
+    assert scene.job_body("b") is None
+
+
+async def test_runs_inherit_from_the_operators_own_pod(scene: Scene) -> None:
+    """Unless they decline."""
+    config = scene.config.model_copy(update={"pod_name": "op", "pod_namespace": "team-a"})
+    scene.deps = dataclasses.replace(scene.deps, config=config, own_pod=runner.OwnPod(config, scene.kube))
+    env = [{"name": "ANTHROPIC_BASE_URL", "value": "http://inherited"}]
+    scene.kube.pods["team-a", "op"] = {"metadata": {}, "spec": {"containers": [{"name": "operator", "env": env}]}}
+    scene.add("a", agent="coder")
+    _ = scene.start("a")
+    job = await scene.job("a")
+    assert env[0] in job["spec"]["template"]["spec"]["containers"][0]["env"]
+
+    await scene.exit(0, "a")
+    scene.add("b", job={"inheritFromOperator": False})
+    _ = scene.start("b")
+    job = await scene.job("b")
+    assert env[0] not in job["spec"]["template"]["spec"]["containers"][0]["env"]
+
+
+def event(**fields: Any) -> bytes:
+    """One line of a log."""
+    return json.dumps(fields).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ({"subtype": "success", "is_error": False, "result": "The password is {}."}, 0),
+        ({"subtype": "success", "is_error": True, "result": "API Error: 400 {}"}, 1),
+        ({"subtype": "error_during_execution", "is_error": True, "errors": ["It was {}"]}, 1),
+        ({"subtype": "success", "is_error": False, "result": "a" * 4080 + " {}"}, 0),
+    ],
+)
+async def test_a_planted_secret_never_reaches_the_status(
+    scene: Scene, capsys: pytest.CaptureFixture[str], words: Body, code: int
+) -> None:
+    """Neither in the answer, nor in an error, nor where a text is cut in its middle."""
+    planted = "Tr0ub4dor&3 & co"
+    data = {"data": {"k": base64.b64encode(planted.encode()).decode()}}
+    scene.kube.secrets["team-a", "keys"] = data
+    scene.add(job={"env": [{"name": "DB", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "k"}}}]})
+    task = scene.start()
+    filled = json.loads(json.dumps(words).replace("{}", planted))
+    await scene.runs(log=event(type="system", subtype="init", session_id="s-1") + event(type="result", **filled))
+    (scene.volume / "instances/default/run-logs/acme/coder/a.pod.stderr").write_text(f"warning: {planted}\n")
+    await scene.exit(code)
+    ended = await scene.finish(task)
+
+    assert ended["phase"] in {"Succeeded", "Failed"}
+    everything = json.dumps(scene.kube.written)
+    assert planted[:8] not in everything
+    assert "[redacted]" in everything
+    assert planted not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("pod_log", [True, False])
+async def test_a_log_that_lacks_its_end_is_read_from_the_pod(scene: Scene, *, pod_log: bool) -> None:
+    """The volume was full: the pod's own log has the result. Without that, what is there has to do."""
+    lines = (
+        event(type="system", subtype="init", session_id="s-1"),
+        event(type="result", subtype="success", is_error=False, result="Done."),
+    )
+    scene.add()
+    task = scene.start()
+    await scene.runs(log=lines[0])
+    pod = await scene.pod(main=builders.running())
+    if pod_log:
+        scene.kube.pod_logs[pod.name] = [b"".join(lines)]
+    await scene.exit(0, message=f"stdoutBytes={len(lines[0])} stderrBytes=0 incomplete")
+    ended = await scene.finish(task)
+    assert ended["session"]["id"] == "s-1"
+    assert (ended["phase"], ended.get("error", {}).get("code")) == (
+        ("Succeeded", None) if pod_log else ("Failed", "claude_truncated")
+    )
+    assert "message" not in ended["exit"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agentrun_operator import facts, forensics, models, names, progress, settings, status
 from agentrun_operator.errors import ErrorCode as Code
-from agentrun_operator.status import Action, fields
+from agentrun_operator.status import Action, fields, waiting
 from tests import builders
 
 CONFIG = settings.Settings(image="agent:1")
@@ -97,6 +97,7 @@ TURN: Body = {
         },
     },
 }
+SPOKEN: Body = {"type": "assistant", "message": {"id": "m1", "content": [{"type": "text", "text": "Hm."}]}}
 RESULT: Body = {
     "type": "result",
     "subtype": "success",
@@ -115,7 +116,13 @@ WENT_WRONG: Body = {
 RUN = run()
 CANCELLED = run(cancel=True)
 DELETED = run(deleting=True)
+FORBID = run(concurrencyPolicy="Forbid")
+REPLACE = run(concurrencyPolicy="Replace")
+HELD = run(suspend=True)
+IMPATIENT = run(timeouts={"stallSeconds": 60})
+LIMITED = run(timeouts={"timeoutSeconds": 100})
 JOB = job()
+SUSPENDED_JOB = job(suspend=True)
 DELETING_JOB = job(deleting=True)
 COMPLETE = job(conditions={"Complete": "CompletionsReached"})
 FAILED = job(conditions={"Failed": ("BackoffLimitExceeded", "Job has reached the specified backoff limit")})
@@ -157,15 +164,34 @@ BEFORE_JOB = {
     "one failed request after a day in the queue": Step(seen=Seen(now=at(86400), trouble="timed out", trouble_since=at(86400), written={"phase": "Queued"}), action=Action.ADMIT),
     "cancelled while the API is away": Step(run=CANCELLED, seen=Seen(now=at(9), trouble="timed out", trouble_since=at(9)), action=Action.FINISH, phase="Cancelled", reason="Cancelled", code=Code.CANCELLED),
     "another run has the agent": Step(seen=Seen(now=at(0), busy_with="other"), action=Action.WAIT, phase="Queued", reason="AgentBusy", look=30),
-    "another run still has the agent": Step(seen=Seen(now=at(90), busy_with="other", written=fields.queued(RUN, Seen(now=at(0), busy_with="other")), written_at=at(0)), action=Action.WAIT, look=30),
-    "a third run has it now, written a moment ago": Step(seen=Seen(now=at(1), busy_with="third", written=fields.queued(RUN, Seen(now=at(0), busy_with="other")), written_at=at(0)), action=Action.WAIT, look=4),
-    "a third run has it now": Step(seen=Seen(now=at(5), busy_with="third", written=fields.queued(RUN, Seen(now=at(0), busy_with="other")), written_at=at(0)), action=Action.WAIT, phase="Queued", reason="AgentBusy", look=30),
+    "another run still has the agent": Step(seen=Seen(now=at(90), busy_with="other", written=waiting.queued(RUN, Seen(now=at(0), busy_with="other")), written_at=at(0)), action=Action.WAIT, look=30),
+    "a third run has it now, written a moment ago": Step(seen=Seen(now=at(1), busy_with="third", written=waiting.queued(RUN, Seen(now=at(0), busy_with="other")), written_at=at(0)), action=Action.WAIT, look=4),
+    "a third run has it now": Step(seen=Seen(now=at(5), busy_with="third", written=waiting.queued(RUN, Seen(now=at(0), busy_with="other")), written_at=at(0)), action=Action.WAIT, phase="Queued", reason="AgentBusy", look=30),
     "cancelled in the queue": Step(run=CANCELLED, seen=Seen(now=at(9), busy_with="other", written={"phase": "Queued"}), action=Action.FINISH, phase="Cancelled", reason="Cancelled", code=Code.CANCELLED),
     "deleted in the queue": Step(run=DELETED, seen=Seen(now=at(9), busy_with="other", written={"phase": "Queued"}), action=Action.FINISH, phase="Cancelled", reason="Deleted", code=Code.CANCELLED),
+    "busy, and it may not wait": Step(run=FORBID, seen=Seen(now=at(0), busy_with="other", occupied=True), action=Action.FINISH, phase="Failed", reason="ConcurrentRunBlocked", code=Code.CONCURRENT_RUN_BLOCKED),
+    "another comes first, and it may not wait": Step(run=FORBID, seen=Seen(now=at(0), busy_with="other"), action=Action.FINISH, phase="Failed", reason="ConcurrentRunBlocked", code=Code.CONCURRENT_RUN_BLOCKED),
+    "free, and it may not wait": Step(run=FORBID, seen=Seen(now=at(0)), action=Action.ADMIT),
+    "busy, and it takes the other's place": Step(run=REPLACE, seen=Seen(now=at(0), busy_with="other", occupied=True), action=Action.REPLACE, phase="Queued", reason="Replacing", look=30),
+    "it has asked for that, and waits": Step(run=REPLACE, seen=Seen(now=at(9), busy_with="other", occupied=True, written=waiting.replacing(REPLACE, Seen(now=at(0), busy_with="other"))), action=Action.REPLACE, look=30),
+    "another comes first that has no Job to be replaced": Step(run=REPLACE, seen=Seen(now=at(0), busy_with="other"), action=Action.WAIT, phase="Queued", reason="AgentBusy", look=30),
+    "held": Step(run=HELD, seen=Seen(now=at(0)), action=Action.WAIT, phase="Suspended", reason="Suspended", look=30),
+    "held while the agent is busy": Step(run=HELD, seen=Seen(now=at(0), busy_with="other"), action=Action.WAIT, phase="Suspended", reason="Suspended", look=30),
+    "let go": Step(seen=Seen(now=at(0), written=waiting.suspended(HELD, Seen(now=at(0)))), action=Action.ADMIT),
+    "held and cancelled": Step(run=run(suspend=True, cancel=True), seen=Seen(now=at(0)), action=Action.FINISH, phase="Cancelled", reason="Cancelled", code=Code.CANCELLED),
+    "its prompt is not there": Step(seen=Seen(now=at(0), prompt_missing="no Secret x"), action=Action.WAIT, phase="Pending", reason="PromptMissing", look=5),
+    "its prompt is still not there": Step(seen=Seen(now=at(5), prompt_missing="no Secret x", written=waiting.without_prompt(RUN, Seen(now=at(0), prompt_missing="no Secret x"))), action=Action.ADMIT, look=5),
+    "now the key is missing": Step(seen=Seen(now=at(5), prompt_missing="no key y", written=waiting.without_prompt(RUN, Seen(now=at(0), prompt_missing="no Secret x"))), action=Action.WAIT, phase="Pending", reason="PromptMissing", look=5),
+    "its prompt was missing for almost pendingSeconds": Step(seen=Seen(now=at(599), prompt_missing="no key y", written=waiting.without_prompt(RUN, Seen(now=at(0), prompt_missing="no key y"))), action=Action.ADMIT),
+    "its prompt was missing for pendingSeconds": Step(seen=Seen(now=at(600), prompt_missing="no key y", written=waiting.without_prompt(RUN, Seen(now=at(0), prompt_missing="no Secret x"))), action=Action.FINISH, phase="Failed", reason="PromptInvalid", code=Code.PROMPT_INVALID),
     "its turn has come": Step(seen=Seen(now=at(9), written={"phase": "Queued"}), action=Action.ADMIT),
 }  # fmt: skip
 
 STARTS = {
+    "its queue has not admitted the Job": Step(seen=Seen(now=at(9), job=SUSPENDED_JOB), action=Action.WAIT, phase="Queued", reason="JobSuspended", look=5),
+    "its queue does not admit the Job for a day": Step(seen=Seen(now=at(86400), job=SUSPENDED_JOB, written=live(10, job=SUSPENDED_JOB), written_at=at(86399)), action=Action.WAIT, look=5),
+    "its queue has admitted the Job after a day": Step(seen=Seen(now=at(86400), job=job(start_time="2026-01-03T03:04:00Z")), action=Action.WAIT, phase="Pending", reason="Starting", look=5),
+    "no pod for pendingSeconds since it was admitted": Step(seen=Seen(now=at(87000), job=job(start_time="2026-01-03T03:04:05Z")), action=Action.STOP, phase="Pending", reason="StartFailed", code=Code.POD_SCHEDULE_FAILED, look=5),
     "the Job was created": Step(seen=Seen(now=at(0), job=JOB), action=Action.WAIT, phase="Pending", reason="Starting", look=5),
     "its pod is being prepared": Step(seen=Seen(now=at(1), job=JOB, pod=STARTING), action=Action.WAIT, phase="Pending", reason="Starting", look=5),
     "the agent runs": Step(seen=Seen(now=at(2), job=JOB, pod=RUNNING), action=Action.WAIT, phase="Running", reason="Running", look=5),
@@ -187,6 +213,23 @@ STARTS = {
 }  # fmt: skip
 
 STOPS = {
+    "Kubernetes lets the deadline pass, almost for the grace": Step(run=LIMITED, seen=Seen(now=at(159.9), job=job(start_time=builders.CREATED), pod=RUNNING), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "Kubernetes lets deadline and grace pass": Step(run=LIMITED, seen=Seen(now=at(160), job=job(start_time=builders.CREATED), pod=RUNNING), action=Action.STOP, phase="Running", reason="DeadlineExceeded", look=5),
+    "its queue has not let it start, so no deadline counts": Step(run=LIMITED, seen=Seen(now=at(999), job=job(start_time=builders.CREATED, suspend=True)), action=Action.WAIT, phase="Queued", reason="JobSuspended", look=5),
+    "nobody knows when it started": Step(run=LIMITED, seen=Seen(now=at(999), job=JOB, pod=RUNNING), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "its queue takes the place away": Step(seen=Seen(now=at(60), job=SUSPENDED_JOB, pod=RUNNING), action=Action.STOP, phase="Running", reason="Preempted", code=Code.POD_EVICTED, look=5),
+    "its queue takes the place away before the agent was started": Step(seen=Seen(now=at(60), job=SUSPENDED_JOB, pod=STARTING), action=Action.WAIT, phase="Pending", reason="Starting", look=5),
+    "cancelled while its queue has it": Step(run=CANCELLED, seen=Seen(now=at(60), job=SUSPENDED_JOB), action=Action.STOP, phase="Queued", reason="Cancelling", look=5),
+    "silent, almost for stallSeconds": Step(run=IMPATIENT, seen=Seen(now=at(149.9), job=JOB, pod=RUNNING, log=said(INIT, SPOKEN)), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "silent for stallSeconds": Step(run=IMPATIENT, seen=Seen(now=at(150), job=JOB, pod=RUNNING, log=said(INIT, SPOKEN)), action=Action.STOP, phase="Running", reason="Stalled", look=5),
+    "silent from the beginning": Step(run=IMPATIENT, seen=Seen(now=at(60), job=JOB, pod=RUNNING), action=Action.STOP, phase="Running", reason="Stalled", look=5),
+    "silent for stallSeconds while a tool is at work": Step(run=IMPATIENT, seen=Seen(now=at(749), job=JOB, pod=RUNNING, log=said(INIT, TURN)), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "silent for ten minutes more": Step(run=IMPATIENT, seen=Seen(now=at(750), job=JOB, pod=RUNNING, log=said(INIT, TURN)), action=Action.STOP, phase="Running", reason="Stalled", look=5),
+    "silent, but nobody reads its log": Step(run=IMPATIENT, seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=status.LogSeen(followed=False)), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "silent, but its volume does not answer": Step(run=IMPATIENT, seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=dataclasses.replace(said(INIT, SPOKEN), stuck=True)), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "its result was printed long ago, but its volume does not answer": Step(seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=dataclasses.replace(said(INIT, RESULT), stuck=True)), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "silent, nobody knows since when": Step(run=IMPATIENT, seen=Seen(now=at(9999), job=JOB, pod=pod("Running", main={"running": {}})), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "not yet started, so not silent": Step(run=IMPATIENT, seen=Seen(now=at(500), job=JOB, pod=STARTING), action=Action.WAIT, phase="Pending", reason="Starting", look=5),
     "cancelled without a pod": Step(run=CANCELLED, seen=Seen(now=at(60), job=JOB), action=Action.STOP, phase="Pending", reason="Cancelling", look=5),
     "cancelled while pending": Step(run=CANCELLED, seen=Seen(now=at(60), job=JOB, pod=NO_NODE), action=Action.STOP, phase="Pending", reason="Cancelling", look=5),
     "cancelled while running": Step(run=CANCELLED, seen=Seen(now=at(60), job=JOB, pod=RUNNING, written=live(pod=RUNNING), written_at=at(59)), action=Action.STOP, phase="Running", reason="Cancelling", look=5),
@@ -230,6 +273,9 @@ ENDS = {
     "stopped for its failed start, then cancelled": Step(run=CANCELLED, seen=Seen(now=at(100), job=GONE, log=said(drained=True), written=stopping("StartFailed", NO_IMAGE_FAILURE, pod=NO_IMAGE)), action=Action.FINISH, phase="Failed", reason="ImagePullFailed", code=Code.IMAGE_PULL_FAILED),
     "stopped after its result": Step(seen=Seen(now=at(100), job=GONE, pod=ended(137), log=DONE, written=stopping("ResultGraceExceeded", pod=RUNNING)), action=Action.FINISH, phase="Succeeded", reason="CompletedThenStopped"),
     "on record, but nobody knows its Job": Step(seen=Seen(now=at(100), job=GONE, log=said(drained=True), written=live(pod=RUNNING)), action=Action.FINISH, phase="Failed", reason="JobDeletedExternally", code=Code.JOB_DELETED_EXTERNALLY),
+    "stopped after its deadline": Step(run=LIMITED, seen=Seen(now=at(200), job=GONE, pod=ended(143), log=said(INIT, TURN, drained=True), written=stopping("DeadlineExceeded", pod=RUNNING)), action=Action.FINISH, phase="Failed", reason="Timeout", code=Code.TIMEOUT),
+    "stopped because its place was taken away": Step(seen=Seen(now=at(100), job=GONE, pod=ended(143), log=said(INIT, TURN, drained=True), written=stopping("Preempted", forensics.Failure(code=Code.POD_EVICTED, message="The Job was suspended."), pod=RUNNING)), action=Action.FINISH, phase="Failed", reason="PodEvicted", code=Code.POD_EVICTED),
+    "stopped for its silence": Step(run=IMPATIENT, seen=Seen(now=at(200), job=GONE, pod=ended(143), log=said(INIT, TURN, drained=True), written=stopping("Stalled", pod=RUNNING)), action=Action.FINISH, phase="Failed", reason="RunStalled", code=Code.RUN_STALLED),
     "killed by the kernel": Step(seen=Seen(now=at(100), job=FAILED, pod=ended(137, reason="OOMKilled"), log=said(INIT, TURN, drained=True)), action=Action.FINISH, phase="Failed", reason="OomKilled", code=Code.OOM_KILLED),
 }  # fmt: skip
 
@@ -385,7 +431,7 @@ logs = st.builds(
 )
 written = st.sampled_from(
     [
-        {}, fields.queued(RUN, Seen(now=at(0), busy_with="other")), live(), live(pod=RUNNING, log=said(INIT, TURN)), live(pod=NO_IMAGE), stopping("Cancelling", pod=RUNNING),
+        {}, waiting.queued(RUN, Seen(now=at(0), busy_with="other")), live(), live(pod=RUNNING, log=said(INIT, TURN)), live(pod=NO_IMAGE), stopping("Cancelling", pod=RUNNING),
         stopping("StartFailed", NO_IMAGE_FAILURE, pod=NO_IMAGE), stopping("ResultGraceExceeded", pod=RUNNING, log=said(INIT, RESULT)),
     ]
 )  # fmt: skip

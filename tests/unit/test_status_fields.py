@@ -11,7 +11,7 @@ import pytest
 
 from agentrun_operator import errors, facts, forensics, models, names, progress, status
 from agentrun_operator.errors import ErrorCode as Code
-from agentrun_operator.status import fields
+from agentrun_operator.status import fields, waiting
 from tests import builders
 
 BEGAN = dt.datetime.fromisoformat(builders.CREATED)
@@ -85,6 +85,7 @@ def test_a_live_run_says_where_everything_is() -> None:
         "phase": "Running",
         "reason": "Running",
         "observedGeneration": 1,
+        "attempt": 0,
         "job": {"name": JOB.name, "uid": JOB.uid},
         "logPath": "/paperclip/instances/default/run-logs/acme/coder/run-1.pod.ndjson",
         "promptSecretName": names.prompt_secret_name(JOB.name),
@@ -251,7 +252,7 @@ def test_the_end_of_a_run_without_a_job() -> None:
 
 def test_the_end_settles_every_condition() -> None:
     """Nothing of an ended run is ready or streaming."""
-    ends = final(written=live(pod=RUNNING, log=said()), log=said())["conditions"]
+    ends = final(written=live(pod=RUNNING, log=said()), pod=exited(0), log=said())["conditions"]
     assert {c["type"]: (c["status"], c["reason"]) for c in ends} == {
         "JobCreated": ("True", "Created"),
         "PodReady": ("False", "Terminated"),
@@ -439,3 +440,110 @@ def test_a_run_that_cannot_be_read_ends_with_what_is_on_record() -> None:
     assert len(written["conditions"]) == 4
     assert (condition(written, "Completed")["status"], condition(known, "Completed")["status"]) == ("True", "False")
     assert fields.unreadable({}, error, generation=1, now=at(0))["phase"] == "Failed"
+
+
+# --- prompt and bundle ----------------------------------------------------------------------------------------------
+
+KEY = "0123456789ab" + "f" * 52
+
+
+@pytest.mark.parametrize(
+    ("bundle", "expected"),
+    [
+        (None, None),
+        (builders.running(), None),
+        (builders.terminated(message=f"bundle={KEY} skills=2 instructions=1\n"), ("True", "Prepared", "2 skills, bundle 0123456789ab.")),
+        (builders.terminated(message=f"bundle={KEY} skills=0 instructions=0\nskill a: there is no SKILL.md\nskill b: x\n"), ("False", "SkillsLeftOut", "skill a: there is no SKILL.md; skill b: x")),
+        (builders.terminated(message=""), ("True", "Prepared", "")),
+        (builders.terminated(message="who knows"), ("True", "Prepared", "")),
+        (builders.terminated(exit_code=1, message="The volume is full.\n"), ("False", "BundleFailed", "The volume is full.")),
+    ],
+)  # fmt: skip
+def test_the_bundle_has_a_condition_once_it_was_made(
+    bundle: Body | None, expected: tuple[str, str, str] | None
+) -> None:
+    """Each skill that was left out is named with its reason."""
+    pod = facts.parse_pod(builders.pod(init=builders.terminated(), bundle=bundle))
+    found = condition(live(pod=pod), "BundleReady")
+    assert (tuple(found[k] for k in ("status", "reason", "message")) if found else None) == expected
+
+
+def test_the_prompts_metrics_come_from_the_job() -> None:
+    """An operator that was started again has them, too."""
+    job = facts.parse_job(builders.job(annotations={names.ANNOTATION_PROMPT_METRICS: '{"promptChars":7}'}))
+    assert live(job=job)["promptMetrics"] == {"promptChars": 7}
+    assert "promptMetrics" not in live()
+
+
+def test_a_prompt_that_was_waited_for_is_found_at_last() -> None:
+    """Only then does the condition appear in a status at all."""
+    missing = waiting.without_prompt(RUN, Seen(now=at(1), prompt_missing="There is no Secret x."))
+    assert condition(missing, "PromptReady")["message"] == "There is no Secret x."
+    assert condition(live(written=missing), "PromptReady")["status"] == "True"
+    assert condition(live(), "PromptReady") == {}
+
+
+@pytest.mark.parametrize(
+    ("tool", "message"),
+    [
+        ("", "The agent has printed nothing since 2026-01-02T03:04:10Z."),
+        ("Bash", "The agent has printed nothing since 2026-01-02T03:04:10Z; its tool Bash is at work."),
+    ],
+)
+def test_silence_is_a_condition(tool: str, message: str) -> None:
+    """It appears when it is first true, and says when the agent has come back."""
+    assert condition(live(pod=RUNNING), "Stalled") == {}
+    look = Seen(now=at(900), job=JOB, pod=RUNNING, log=said(INIT, turn(1, tool), grown=5))
+    silent = fields.live(RUN, JOB, look, stalled=True)
+    found = condition(silent, "Stalled")
+    assert (found["status"], found["reason"], found["message"]) == ("True", "NoOutput", message)
+    again = condition(live(pod=RUNNING, written=silent), "Stalled")
+    assert (again["status"], again["reason"]) == ("False", "Active")
+
+
+def test_silence_from_the_beginning_has_no_time() -> None:
+    """The agent never said anything."""
+    found = condition(fields.live(RUN, JOB, Seen(now=at(900), job=JOB, pod=RUNNING), stalled=True), "Stalled")
+    assert found["message"] == "The agent has printed nothing."
+
+
+def test_a_run_without_a_pod_says_so() -> None:
+    """It was cancelled in a queue, or nothing could be created for it."""
+    found = condition(final(), "PodReady")
+    assert (found["reason"], found["message"]) == ("NoPod", "The run never had a pod.")
+
+
+def test_a_volume_that_does_not_answer_is_named() -> None:
+    """It is no silence of the agent."""
+    found = condition(live(pod=RUNNING, log=dataclasses.replace(said(INIT), stuck=True)), "LogStreaming")
+    assert (found["status"], found["reason"]) == ("False", "Stuck")
+
+
+def test_an_operator_that_catches_up_takes_nothing_back() -> None:
+    """Until it has read as far as the last one, the status stays as that one left it."""
+    before = live(pod=RUNNING, log=said(INIT, turn(1, "Bash")))
+    again = live(pod=RUNNING, written=before)
+    assert again["message"] == before["message"] == "The agent is running: 1 turn, last tool Bash."
+    assert again["turns"] == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "events", "lacks"),
+    [
+        ("stdoutBytes=10 stderrBytes=0", (INIT,), False),
+        ("stdoutBytes=99999 stderrBytes=0", (INIT,), True),
+        ("stdoutBytes=99999 stderrBytes=0", (INIT, RESULT), False),
+        ("stdoutBytes=10 stderrBytes=0 incomplete", (INIT, RESULT), True),
+        ("", (INIT,), False),
+    ],
+)
+def test_a_log_lacks_its_end_if_the_script_says_so_or_the_file_is_short(
+    message: str,
+    events: tuple[Body, ...],
+    lacks: bool,  # noqa: FBT001 - a table
+) -> None:
+    """A result that was read is the end, whatever the length."""
+    drained = dataclasses.replace(said(*events), drained=True)
+    assert fields.lacks_its_end(drained, exited(0, message=message)) is lacks
+    assert fields.lacks_its_end(said(*events), exited(0, message=message)) is False
+    assert fields.lacks_its_end(drained, None) is False

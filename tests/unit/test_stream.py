@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import tracemalloc
 from typing import Any
 
 import hypothesis
@@ -78,10 +79,38 @@ def test_chunking_never_changes_the_lines(text: bytes, cuts: list[int], limit: i
     assert parts.oversized_lines == whole.oversized_lines
 
 
-@pytest.mark.parametrize("line", [b"", b"  ", b"\t\r"])
+@pytest.mark.parametrize("line", [b"", b"  ", b"\t\r", b"\0", b"\0\0", b"\0 \t\0"])
 def test_a_blank_line_is_no_event(line: bytes) -> None:
-    """Blank lines vanish."""
+    """Blank lines vanish, and so do lines of NUL bytes: they are holes of a file."""
     assert stream.parse(line) is None
+
+
+def test_nul_bytes_around_an_event_do_not_hide_it() -> None:
+    """A file that was truncated under its writer begins with a hole, which ends in the middle of a line."""
+    assert stream.parse(b"\0" * 4096 + b'{"type":"a"}\0') == stream.Unknown(type="a")
+    assert stream.parse(b"\0shell: not found") == stream.PlainText(text="shell: not found")
+    assert stream.parse(b'{"type":\0"a"}') == stream.PlainText(text='{"type":\0"a"}')
+
+
+def test_a_result_of_four_megabytes_is_read_and_a_line_of_fifty_is_not_kept() -> None:
+    """The limit is above every line that is wanted, and memory stays below twice the limit."""
+    result = b'{"type":"result","result":"' + b"x" * (4 * 1024 * 1024) + b'"}'
+    flood = b"y" * 65536
+    decoder = stream.LineDecoder()
+    tracemalloc.start()
+    lines = decoder.decode(result + b"\n")
+    del result
+    for _ in range(800):
+        lines += decoder.decode(flood)
+    lines += decoder.decode(b'\n{"type":"a"}\n')
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    first = stream.parse(lines[0])
+    assert isinstance(first, stream.Result)
+    assert len(first.text or "") == 4 * 1024 * 1024
+    assert (stream.parse(lines[1]), len(lines)) == (stream.Unknown(type="a"), 2)
+    assert decoder.oversized_lines == 1
+    assert peak < 4 * stream.DEFAULT_MAX_LINE_BYTES
 
 
 @pytest.mark.parametrize(
@@ -259,7 +288,7 @@ def test_a_message_of_the_cli_itself_is_synthetic() -> None:
 @hypothesis.given(st.binary(max_size=200))
 def test_parse_never_raises_for_bytes(line: bytes) -> None:
     """Whatever a process prints is an event, plain text or nothing."""
-    assert (stream.parse(line) is None) == (not line.strip())
+    assert (stream.parse(line) is None) == (not line.strip() or not line.strip(b"\0").strip())
 
 
 _JSON = st.recursive(

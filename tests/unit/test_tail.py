@@ -6,12 +6,14 @@ import os
 import pathlib
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from agentrun_operator import settings, status, tail
+from agentrun_operator.tail import followed, logfile, mounts
 
 CONFIG = settings.Settings(
     poll_seconds=0.005,
@@ -90,6 +92,18 @@ def place(tailer: tail.Tailer, tmp_path: pathlib.Path) -> Iterator[Place]:
     made = Place(tailer, tmp_path)
     yield made
     made.tail.close()
+
+
+@pytest.fixture
+def still(tmp_path: pathlib.Path) -> Iterator[Place]:
+    """A followed log that nobody polls but the test."""
+    tailer = tail.Tailer(CONFIG)
+    tailer.close()
+    made = Place(tailer, tmp_path)
+    made.tail.view()
+    yield made
+    made.tail.close()
+    made.tail.poll(CONFIG)
 
 
 def open_files() -> set[str]:
@@ -179,32 +193,80 @@ def test_a_replaced_log_is_read_anew(place: Place, size: str) -> None:
     assert seen.turns == {"larger": 2, "same": 2, "smaller": 1}[size]
 
 
-def test_a_log_replaced_after_much_was_read_does_not_take_more_than_its_turn(tmp_path: pathlib.Path) -> None:
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of all reads from now on."""
+    real, lengths = os.pread, []
+
+    def read(fd: int, count: int, offset: int) -> bytes:
+        chunk = real(fd, count, offset)
+        lengths.append(len(chunk))
+        return chunk
+
+    monkeypatch.setattr(os, "pread", read)
+    return lengths
+
+
+def test_a_log_replaced_after_much_was_read_does_not_take_more_than_its_turn(
+    still: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One look reads at most one turn's worth, also at the change of files."""
-    tailer = tail.Tailer(CONFIG)
-    tailer.close()
-    place = Place(tailer, tmp_path)
     line = b"x" * 1023 + b"\n"
-    place.path.write_bytes(line * (5 * 1024))
-    while place.seen.transcript.bytes < 5 * 1024 * 1024:
-        place.tail.poll(CONFIG)
-    fresh = place.path.with_suffix(".new")
+    still.path.write_bytes(line * (5 * 1024))
+    while still.seen.transcript.bytes < 5 * 1024 * 1024:
+        still.tail.poll(CONFIG)
+    fresh = still.path.with_suffix(".new")
     fresh.write_bytes(line * (6 * 1024))
-    fresh.rename(place.path)
-    place.tail.poll(CONFIG)
-    assert 0 < place.seen.transcript.bytes <= 4 * 1024 * 1024
-    place.tail.close()
+    fresh.rename(still.path)
+    lengths = count_reads(monkeypatch)
+    still.tail.poll(CONFIG)
+    assert 0 < sum(lengths) <= 4 * 1024 * 1024
 
 
-def test_a_flood_of_tiny_lines_gives_way(tmp_path: pathlib.Path) -> None:
+def test_a_flood_of_tiny_lines_gives_way(still: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A turn ends with its time also: parsing two million lines takes much longer than reading them."""
-    tailer = tail.Tailer(CONFIG)
-    tailer.close()
-    place = Place(tailer, tmp_path)
-    place.path.write_bytes(b"x\n" * (2 * 1024 * 1024))
-    place.tail.poll(CONFIG)
-    assert 0 < place.seen.transcript.bytes < 4 * 1024 * 1024
-    place.tail.close()
+    still.path.write_bytes(b"x\n" * (2 * 1024 * 1024))
+    lengths = count_reads(monkeypatch)
+    still.tail.poll(CONFIG)
+    assert 0 < sum(lengths) < 4 * 1024 * 1024
+
+
+def test_what_is_written_into_a_deleted_log_is_read(place: Place) -> None:
+    """The agent's tee goes on writing what it has open; the result is not lost with the name."""
+    with place.path.open("ab", buffering=0) as file:
+        file.write(INIT)
+        place.wait_bytes(len(INIT))
+        place.path.unlink()
+        file.write(turn(1))
+        place.wait_bytes(len(INIT + turn(1)))
+        file.write(RESULT)
+        seen = place.drain(len(INIT + turn(1) + RESULT))
+    assert (seen.found, seen.transcript.turns, seen.transcript.result_seen) == (True, 1, True)
+    assert not any("deleted" in name for name in open_files() if str(place.path) in name)
+
+
+def test_what_is_written_into_a_log_that_was_moved_away_is_read(place: Place) -> None:
+    """Rotation by renaming: as long as there is no other file, the moved one is ours."""
+    place.write(INIT)
+    place.wait_bytes(len(INIT))
+    moved = place.path.rename(place.path.with_suffix(".1"))
+    with moved.open("ab") as file:
+        file.write(RESULT)
+    assert place.wait_bytes(len(INIT + RESULT)).transcript.result_seen
+
+
+def test_a_log_rotated_by_copy_and_truncate_goes_on_after_its_hole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that does not append leaves NUL bytes up to where it was; what follows them is read."""
+    monkeypatch.setattr(logfile, "_HOLE_SECONDS", 0.02)
+    with place.path.open("wb", buffering=0) as file:
+        file.write(INIT + turn(1) * 50)
+        size = place.wait_bytes(file.tell()).transcript.bytes
+        file.truncate(0)
+        until(lambda: place.tail._file.offset == 0)  # noqa: SLF001 - seen as truncated, before it grows again
+        file.write(RESULT)
+    seen = place.drain(size + len(RESULT)).transcript
+    assert (seen.result_seen, seen.turns, seen.events, seen.non_json_lines) == (True, 0, 1, 0)
 
 
 def test_a_deleted_log_keeps_what_was_read(place: Place) -> None:
@@ -272,6 +334,207 @@ def test_a_stale_handle_is_opened_anew(place: Place, monkeypatch: pytest.MonkeyP
     assert failures == []
 
 
+def test_a_stale_handle_means_that_the_file_may_be_another(still: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may give the number of a removed file to the next one: after ESTALE it is read from its beginning."""
+    still.write(INIT + turn(1) + turn(2))
+    still.tail.poll(CONFIG)
+    with still.path.open("r+b") as file:  # the same inode number, another content, and longer
+        file.write(turn(7) + turn(8) + turn(9) + RESULT)
+    real, failures = os.pread, [OSError(errno.ESTALE, "Stale file handle")]
+
+    def fail(fd: int, count: int, offset: int) -> bytes:
+        if failures:
+            raise failures.pop()
+        return real(fd, count, offset)
+
+    monkeypatch.setattr(os, "pread", fail)
+    still.tail.poll(CONFIG)
+    assert still.seen.transcript.turns == 2  # nothing is taken back for a moment's trouble
+    still.tail.poll(CONFIG)
+    assert (still.seen.transcript.turns, still.seen.transcript.session_id) == (3, "")
+    assert still.seen.transcript.bytes == still.path.stat().st_size
+
+
+@pytest.mark.parametrize("expected", [None, len(INIT)])
+def test_a_log_that_can_never_be_read_is_as_good_as_missing(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, expected: int | None
+) -> None:
+    """It is there, but every read fails: the pod's own log is asked, not an empty state taken for the truth."""
+
+    def fail(fd: int, count: int, offset: int) -> bytes:
+        raise OSError(errno.EIO, "I/O error")
+
+    monkeypatch.setattr(os, "pread", fail)
+    tailer = tail.Tailer(CONFIG.model_copy(update={"drain_seconds": 0.1}))
+    place = Place(tailer, tmp_path)
+    place.write(INIT)
+    seen = place.drain(expected)
+    tailer.close()
+    assert (seen.drained, seen.found, seen.transcript.bytes) == (True, False, 0)
+
+
+@pytest.mark.parametrize(("expected", "found"), [(None, True), (0, True), (100, False)])
+def test_an_empty_log_is_the_truth_unless_the_pod_says_otherwise(
+    tmp_path: pathlib.Path, expected: int | None, *, found: bool
+) -> None:
+    """A log that somebody has emptied must not hide what the pod's own log still has."""
+    tailer = tail.Tailer(CONFIG.model_copy(update={"drain_seconds": 0.1}))
+    place = Place(tailer, tmp_path)
+    place.write(b"")
+    assert place.drain(expected).found is found
+    tailer.close()
+
+
+def test_a_log_whose_folder_was_replaced_by_a_file_is_missing(place: Place) -> None:
+    """No error either."""
+    place.path = place.path.parent / "folder" / "log"
+    place.path.parent.write_bytes(b"")
+    assert place.drain().found is False
+
+
+def test_a_size_that_is_out_of_date_does_not_end_the_drain(still: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system shows the size of a while ago; the read itself is asked, on a fresh descriptor."""
+    still.write(INIT)
+    still.tail.poll(CONFIG)
+    real, old = os.lstat, still.path.stat()
+    monkeypatch.setattr(os, "lstat", lambda path: old if path == str(still.path) else real(path))
+    still.write(RESULT)
+    still.tail.poll(CONFIG)
+    assert not still.seen.transcript.result_seen
+    still.tail.drain(len(INIT + RESULT))
+    assert still.tail.poll(CONFIG) is None
+    assert still.seen.transcript.result_seen
+
+
+# --------------------------------------------------------------------------------------------------- what is in it
+
+
+def test_every_character_may_be_cut_anywhere(still: Place) -> None:
+    """Read byte by byte, characters of two, three and four bytes come out whole, with either line end."""
+    words = "é€\u2028😀"
+    line = json.dumps({"type": "system", "subtype": "init", "model": words}, ensure_ascii=False).encode()
+    for byte in line + b"\r\n" + f"ça {words}\r\n".encode():
+        still.write(bytes([byte]))
+        still.tail.poll(CONFIG)
+    seen = still.seen.transcript
+    assert (seen.model, seen.first_plain_text, seen.events, seen.non_json_lines) == (words, f"ça {words}", 1, 1)
+
+
+def test_plain_text_and_broken_lines_do_not_hide_events(place: Place) -> None:
+    """Words of other programs, blank lines, CRLF, half JSON, bytes that are no text: counted, and on it goes."""
+    place.write(b"npm warn\n" + INIT.replace(b"\n", b"\r\n") + b'\r\n\n{"type":"assist\n\xff\xfe\n[1]\n' + turn(1))
+    place.write(b"Killed\r\n" + RESULT)
+    seen = place.drain(place.path.stat().st_size).transcript
+    assert (seen.session_id, seen.turns, seen.result_seen, seen.events) == ("s-1", 1, True, 3)
+    assert (seen.non_json_lines, seen.first_plain_text) == (5, "npm warn")
+
+
+def test_a_line_of_fifty_megabytes_is_counted_and_passed_over(tailer: tail.Tailer, tmp_path: pathlib.Path) -> None:
+    """It is not kept in memory, the run goes on, and other runs do not notice."""
+    large, small = (Place(tailer, tmp_path / name) for name in ("large", "small"))
+    for place in (large, small):
+        place.path.parent.mkdir()
+    with large.path.open("wb") as file:
+        file.write(INIT + b'{"type":"user","x":"')
+        for _ in range(50):
+            file.write(b"x" * (1024 * 1024))
+        file.write(b'"}\n' + turn(1) + RESULT)
+    small.write(INIT + RESULT)
+    tracemalloc.start()
+    large.tail.drain(large.path.stat().st_size)
+    assert small.drain(len(INIT + RESULT)).transcript.result_seen
+    assert large.drained.wait(30)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    seen = large.seen.transcript
+    assert (seen.oversized_lines, seen.turns, seen.result_seen, seen.non_json_lines) == (1, 1, True, 0)
+    assert seen.bytes == large.path.stat().st_size
+    assert peak < 20 * 1024 * 1024
+
+
+def test_a_hole_is_waited_for(still: Place) -> None:
+    """A later write was seen before an earlier one: the NUL bytes between them become an event in time."""
+    with still.path.open("r+b" if still.path.exists() else "w+b", buffering=0) as file:
+        file.write(INIT)
+        file.seek(len(INIT + turn(1)))
+        file.write(RESULT)
+        still.tail.poll(CONFIG)
+        still.tail.drain(None)
+        assert still.tail.poll(CONFIG) is not None
+        assert still.seen.transcript.bytes == len(INIT)
+        file.seek(len(INIT))
+        file.write(turn(1))
+    still.tail.poll(CONFIG)
+    seen = still.seen.transcript
+    assert (seen.bytes, seen.turns, seen.result_seen) == (len(INIT + turn(1) + RESULT), 1, True)
+
+
+def test_a_hole_that_stays_is_waited_for_once(still: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that prints NUL bytes does not hold its log up with each of them."""
+    monkeypatch.setattr(logfile, "_HOLE_SECONDS", 0)
+    still.write(b"\0\0" + INIT + b"a\0b\n\0\n" + turn(1) + b"\0" + RESULT + b"\0")
+    still.tail.poll(CONFIG)
+    seen = still.seen.transcript
+    assert (seen.bytes, seen.events, seen.non_json_lines) == (still.path.stat().st_size, 3, 1)
+
+
+@pytest.mark.parametrize("expected", [None, 10_000])
+def test_a_hole_that_stays_does_not_end_the_drain_before_the_result(
+    tmp_path: pathlib.Path, expected: int | None
+) -> None:
+    """The drain's own limit is the limit for holes, too; what is behind them is read before it ends."""
+    tailer = tail.Tailer(CONFIG.model_copy(update={"drain_seconds": 0.1}))
+    place = Place(tailer, tmp_path)
+    place.write(INIT + b"\0" * 10 + RESULT)
+    assert place.drain(expected).transcript.result_seen
+    tailer.close()
+
+
+# ---------------------------------------------------------------------------------------------- after a restart
+
+
+def test_a_restarted_operator_never_shows_less_than_the_one_before(
+    still: Place, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is read from its beginning; numbers are shown when all that was there is read, at once."""
+    monkeypatch.setattr(logfile, "_TURN_BYTES", 4096)
+    monkeypatch.setattr(logfile, "_CHUNK_BYTES", 512)
+    still.write(INIT + b"".join(turn(n) for n in range(1000)))
+    while still.seen.transcript.turns < 1000:
+        still.tail.poll(CONFIG)
+    before = still.seen.transcript
+    again = Place(still._tailer, tmp_path)  # noqa: SLF001 - the same folder, followed anew
+    polls, shown = 0, []
+    while again.seen.transcript.turns < 1000:
+        pause = again.tail.poll(CONFIG)
+        polls += 1
+        shown.append(again.seen)
+        assert pause == 0 or again.seen.transcript.events  # not a moment is lost until it is back
+        if polls == 3:
+            still.write(turn(1000))
+    again.tail.poll(CONFIG)
+    assert polls > 10
+    assert {seen.transcript.events for seen in shown[:-1]} == {0}  # which takes back nothing that the status says
+    assert all(seen.found and seen.last_growth for seen in shown)  # but there is life
+    assert shown[-1].transcript.events >= before.events
+    assert (again.seen.transcript.turns, again.seen.transcript.events) == (1001, 1002)
+    again.tail.close()
+    again.tail.poll(CONFIG)
+
+
+def test_an_end_that_moves_nearer_while_catching_up_is_the_end(still: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file cut short meanwhile, but not below what was read, shows what it has."""
+    monkeypatch.setattr(logfile, "_TURN_BYTES", 1000)
+    monkeypatch.setattr(logfile, "_CHUNK_BYTES", 1000)
+    still.write(b"x" * 99 + b"\n")
+    still.write(b"y" * 9899 + b"\n")
+    still.tail.poll(CONFIG)
+    assert still.seen.transcript.bytes == 0
+    os.truncate(still.path, 1000)
+    still.tail.poll(CONFIG)
+    assert still.seen.transcript.bytes == 1000
+
+
 # ----------------------------------------------------------------------------------------------------------- drain
 
 
@@ -306,7 +569,7 @@ def test_a_drain_without_a_length_ends_when_it_is_quiet(place: Place) -> None:
 
 def test_after_a_result_quiet_has_its_own_length(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A log that ends with its result is not waited for as long as one that may have more to come."""
-    monkeypatch.setattr(tail, "_RESULT_QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(followed, "_RESULT_QUIET_SECONDS", 0.01)
     tailer = tail.Tailer(CONFIG.model_copy(update={"quiet_seconds": 60.0}))
     place = Place(tailer, tmp_path)
     place.write(INIT + RESULT)
@@ -421,7 +684,7 @@ def test_a_closed_tail_lets_its_file_go(place: Place) -> None:
     place.wait_bytes(len(INIT))
     assert str(place.path) in open_files()
     place.tail.close()
-    assert str(place.path) not in open_files()
+    until(lambda: str(place.path) not in open_files())
     place.tail.drain(None)
     assert place.tail.poll(CONFIG) is None
     assert not place.drained.is_set()
@@ -512,7 +775,7 @@ def test_a_file_that_breaks_the_reader_harms_no_other(
     poll = tail.LogTail.poll
 
     def poll_or_break(self: tail.LogTail, config: settings.Settings) -> float | None:
-        if self._path.endswith("broken"):
+        if self.path.endswith("broken"):
             raise ZeroDivisionError
         return poll(self, config)
 
@@ -528,3 +791,323 @@ def test_a_file_that_breaks_the_reader_harms_no_other(
     assert drained.wait(5)
     assert (broken.view().found, broken.view().drained) == (False, True)
     assert fine.view().transcript.bytes == 3
+
+
+# ---------------------------------------------------------------------------------- a file server that does not answer
+
+
+class Server:
+    """Some files below a folder do not answer: whoever looks at them hangs until ``answer``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        self._silent: set[str] = set()
+        self._gate = threading.Event()
+        self._gate.set()
+        real = os.lstat
+
+        def look(path: str) -> os.stat_result:
+            if str(path) in self._silent:
+                self.asked.append(str(path))
+                self._gate.wait(30)
+            return real(path)
+
+        monkeypatch.setattr(os, "lstat", look)
+
+    def silence(self, *places: Place) -> None:
+        """Let these hang from now on."""
+        self._gate.clear()
+        self._silent |= {str(place.path) for place in places}
+
+    def answer(self) -> None:
+        """All is well again."""
+        self._silent.clear()
+        self._gate.set()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server, and a Tailer that takes a tenth of a second for a hang."""
+    monkeypatch.setattr(tail, "_HANG_SECONDS", 0.1)
+    monkeypatch.setattr(tail, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(tail, "_WAIT_SECONDS", 0.01)
+    made = Server(monkeypatch)
+    yield made
+    made.answer()
+    until(lambda: not readers())
+
+
+@pytest.fixture
+def quick(server: Server) -> Iterator[tail.Tailer]:
+    """A Tailer whose drains give up soon."""
+    made = tail.Tailer(CONFIG.model_copy(update={"drain_seconds": 0.2}))
+    yield made
+    made.close()
+
+
+def readers() -> list[threading.Thread]:
+    """Threads that read logs."""
+    return [thread for thread in threading.enumerate() if thread.name == "tail"]
+
+
+def make_places(tailer: tail.Tailer, folder: pathlib.Path, count: int) -> list[Place]:
+    """Followed logs that hold something already."""
+    places = []
+    for number in range(count):
+        (folder / str(number)).mkdir(parents=True)
+        places.append(Place(tailer, folder / str(number)))
+        places[-1].write(INIT)
+        places[-1].wait_bytes(len(INIT))
+    return places
+
+
+def mount(monkeypatch: pytest.MonkeyPatch, *points: pathlib.Path) -> None:
+    """Let these folders be mounts of their own for the next Tailer."""
+    lines = [f"{number} 1 0:{number} / {point} rw - nfs server:/ rw" for number, point in enumerate([*points, "/"], 30)]
+    monkeypatch.setattr(mounts, "read", lambda: mounts.Mounts("\n".join(lines)))
+
+
+def grow(*places: Place) -> None:
+    """One more answer in each of them, and wait until it is seen."""
+    for place in places:
+        count = place.path.stat().st_size + len(turn(1))
+        place.write(turn(1))
+        place.wait_bytes(count)
+
+
+def test_a_file_that_hangs_stalls_no_other(quick: tail.Tailer, server: Server, tmp_path: pathlib.Path) -> None:
+    """It is said to be stuck and nothing is concluded; when the server answers, it is read on, nothing twice."""
+    hanging, *others = make_places(quick, tmp_path, 4)
+    server.silence(hanging)
+    until(lambda: hanging.seen.stuck)
+    hanging.write(turn(1) + RESULT)
+    grow(*others)
+    grow(*others)
+    assert (hanging.seen.found, hanging.seen.drained, hanging.seen.transcript.bytes) == (True, False, len(INIT))
+    assert not any(place.seen.stuck for place in others)
+    server.answer()
+    seen = hanging.wait_bytes(len(INIT + turn(1) + RESULT))
+    assert (seen.transcript.turns, seen.transcript.result_seen, seen.stuck) == (1, True, False)
+    until(lambda: len(readers()) == 1)
+    grow(hanging, *others)
+
+
+def test_a_drain_of_a_file_that_hangs_ends(quick: tail.Tailer, server: Server, tmp_path: pathlib.Path) -> None:
+    """As not found, so that the pod's log is read; what the thread finds out later changes nothing any more."""
+    (place,) = make_places(quick, tmp_path, 1)
+    server.silence(place)
+    until(lambda: place.seen.stuck)
+    place.write(RESULT)
+    seen = place.drain(len(INIT + RESULT))
+    assert (seen.drained, seen.found, seen.stuck) == (True, False, True)
+    assert seen.transcript.session_id == "s-1"
+    place.drained.clear()
+    server.answer()
+    until(lambda: str(place.path) not in open_files())
+    until(lambda: len(readers()) == 1)
+    assert place.seen == seen
+    assert not place.drained.is_set()
+
+
+def test_a_file_that_hangs_during_its_drain_is_read_if_it_answers_in_time(
+    server: Server, tmp_path: pathlib.Path
+) -> None:
+    """A short hang costs nothing but time."""
+    tailer = tail.Tailer(CONFIG.model_copy(update={"drain_seconds": 30}))
+    (place,) = make_places(tailer, tmp_path, 1)
+    server.silence(place)
+    until(lambda: place.seen.stuck)
+    place.write(RESULT)
+    place.tail.drain(len(INIT + RESULT))
+    server.answer()
+    assert place.drained.wait(10)
+    assert (place.seen.found, place.seen.stuck, place.seen.transcript.result_seen) == (True, False, True)
+    tailer.close()
+
+
+def test_a_log_that_is_read_counts_even_if_stderr_hangs(
+    quick: tail.Tailer, server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is known; nobody has to look for it in the pod's log."""
+    gate, real = threading.Event(), logfile.read_tail
+
+    def hang(path: str, limit: int) -> str:
+        gate.wait(30)
+        return real(path, limit)
+
+    monkeypatch.setattr(logfile, "read_tail", hang)
+    (place,) = make_places(quick, tmp_path, 1)
+    place.stderr.write_bytes(b"boom")
+    place.write(RESULT)
+    seen = place.drain(len(INIT + RESULT))
+    gate.set()
+    assert (seen.drained, seen.found, seen.transcript.result_seen, seen.stderr_tail) == (True, True, True, "")
+    until(lambda: len(readers()) == 1)
+    assert place.seen == seen
+
+
+def test_no_two_threads_read_one_file(
+    quick: tail.Tailer, server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is wanted of a file that hangs waits for the thread that is in it."""
+    poll, inside, most = tail.LogTail.poll, [], []
+
+    def count(self: tail.LogTail, config: settings.Settings) -> float | None:
+        inside.append(self.path)
+        most.append(inside.count(self.path))
+        try:
+            return poll(self, config)
+        finally:
+            inside.remove(self.path)
+
+    monkeypatch.setattr(tail.LogTail, "poll", count)
+    hanging, other = make_places(quick, tmp_path, 2)
+    server.silence(hanging)
+    until(lambda: hanging.seen.stuck)
+    hanging.tail.drain(None)
+    hanging.tail.close()
+    grow(other)
+    assert server.asked == [str(hanging.path)]
+    server.answer()
+    until(lambda: str(hanging.path) not in open_files())
+    grow(other)
+    assert set(most) == {1}
+
+
+def test_a_hung_mount_stalls_no_other_and_takes_few_threads(
+    server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three hangs are enough to know; its other runs wait and say so, new ones too, and all are read afterwards."""
+    mount(monkeypatch, tmp_path / "far")
+    tailer = tail.Tailer(CONFIG)
+    far, near = make_places(tailer, tmp_path / "far", 30), make_places(tailer, tmp_path / "near", 5)
+    server.silence(*far)
+    until(lambda: all(place.seen.stuck for place in far))
+    late = Place(tailer, tmp_path / "far")
+    until(lambda: late.seen.stuck)
+    late.write(INIT)
+    for _ in range(3):
+        grow(*near)
+    assert len(server.asked) == 3
+    assert len(readers()) == 4
+    server.answer()
+    grow(*far, *near)
+    late.wait_bytes(len(INIT))
+    until(lambda: len(readers()) == 1)
+    assert not any(place.seen.stuck for place in [*far, *near, late])
+    tailer.close()
+
+
+def test_a_hung_mount_is_tried_again_but_never_with_the_last_thread(
+    server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that hang for ever must not bar the others on their mount, nor other mounts."""
+    monkeypatch.setattr(tail, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(tail, "_LONGEST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(tail, "_MOST_ASIDE", 6)
+    mount(monkeypatch, tmp_path / "far")
+    tailer = tail.Tailer(CONFIG)
+    far, near = make_places(tailer, tmp_path / "far", 10), make_places(tailer, tmp_path / "near", 2)
+    server.silence(*far)
+    until(lambda: len(server.asked) == 5)
+    grow(*near)
+    until(lambda: all(place.seen.stuck for place in far))
+    grow(*near)
+    assert (len(server.asked), len(readers())) == (5, 6)
+    server.answer()
+    grow(*far)
+    tailer.close()
+
+
+def test_one_that_answers_opens_its_mount_again(
+    server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few files that hang are no hung mount: one try that succeeds, and the others are read as ever."""
+    monkeypatch.setattr(tail, "_RETRY_SECONDS", 0.05)
+    tailer = tail.Tailer(CONFIG.model_copy(update={"idle_poll_seconds": 0.1}))
+    places = make_places(tailer, tmp_path, 12)
+    server.silence(*places[:5])
+    until(lambda: len(server.asked) == 5)
+    grow(*places[5:])
+    until(lambda: not any(place.seen.stuck for place in places[5:]))
+    assert all(place.seen.stuck for place in places[:5])
+    tailer.close()
+
+
+def test_when_no_thread_may_be_spent_all_wait_and_drains_still_end(
+    server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads until one thread comes back, which then is the reader; those who wait are seen to be stuck."""
+    monkeypatch.setattr(tail, "_MOST_ASIDE", 2)
+    mount(monkeypatch, *(tmp_path / str(number) for number in range(4)))
+    tailer = tail.Tailer(CONFIG.model_copy(update={"drain_seconds": 0.2}))
+    places = make_places(tailer, tmp_path, 4)
+    server.silence(*places[:2])
+    until(lambda: all(place.seen.stuck for place in places))
+    assert len(readers()) == 2
+    places[2].write(RESULT)
+    seen = places[2].drain(len(INIT + RESULT))
+    assert (seen.found, seen.drained, seen.stuck) == (False, True, True)
+    server.answer()
+    grow(places[0], places[1], places[3])
+    until(lambda: len(readers()) == 1)
+    assert places[2].seen == seen
+    tailer.close()
+
+
+def test_closing_waits_for_no_thread_that_hangs(server: Server, tmp_path: pathlib.Path) -> None:
+    """The operator ends at once, and the thread with its process, or when the server answers."""
+    tailer = tail.Tailer(CONFIG)
+    (place,) = make_places(tailer, tmp_path, 1)
+    server.silence(place)
+    until(lambda: place.seen.stuck)
+    started = time.monotonic()
+    tailer.close()
+    assert time.monotonic() - started < 5
+    assert [thread.daemon for thread in readers()] == [True]
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(
+    quick: tail.Tailer, server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment without threads or memory must not be the end of all reading."""
+    start, failures = threading.Thread.start, [RuntimeError("can't start new thread")] * 3
+
+    def fail(self: threading.Thread) -> None:
+        if self.name == "tail" and failures:
+            raise failures.pop()
+        start(self)
+
+    hanging, other = make_places(quick, tmp_path, 2)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    server.silence(hanging)
+    until(lambda: hanging.seen.stuck)
+    grow(other)
+    assert failures == []
+
+
+@pytest.mark.parametrize(
+    ("path", "point"),
+    [
+        ("/data/far/a/b.log", "/data/far"),
+        ("/data/farther/b.log", "/data"),
+        ("/data/far", "/data/far"),
+        ("/elsewhere", "/"),
+        ("/with space\\/x", "/with space\\"),
+        ("relative", ""),
+    ],
+)
+def test_a_path_is_on_the_innermost_mount(path: str, point: str) -> None:
+    """By the kernel's table alone, in which odd characters are written as numbers."""
+    points = ["/", "/data", "/data/far", "/with\\040space\\134"]
+    table = "".join(
+        f"{number} 1 0:5 / {point} rw,relatime shared:1 - nfs a:/b rw\n" for number, point in enumerate(points)
+    )
+    assert mounts.Mounts(table).of(path) == point
+
+
+def test_the_table_of_mounts_is_the_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """Without one, all paths are of one mount."""
+    assert mounts.read().of("/proc/self") == "/proc"
+    monkeypatch.setattr(mounts, "_TABLE", tmp_path / "missing")
+    assert mounts.read().of("/proc/self") == ""

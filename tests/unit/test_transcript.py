@@ -112,6 +112,8 @@ SHARE = {"a": stream.ModelUsage(input_tokens=10, output_tokens=2), "b": stream.M
         (stream.Result(model_usage=SHARE), ["✘ unknown · 15 tokens in, 2 out"]),
         (stream.Result(subtype="x", duration_ms=-1, total_cost_usd=1e300), ["✘ x · 0.0 s · $0.0000"]),
         (stream.PlainText(text="sh: not found"), ["sh: not found"]),
+        (stream.PlainText(text="[claude-code:unrecognized_model] {}"), ["[claude-code:unrecognized_model] {}"]),
+        (stream.PlainText(text='{"type":"assis'), ["· an event is cut off here"]),
         (stream.Unknown(type="system", subtype="compact_boundary"), ["· the conversation was compacted"]),
         (stream.Unknown(type="system", subtype="brand_new"), []),
         (stream.Unknown(type="stream_event", subtype="compact_boundary"), []),
@@ -157,6 +159,44 @@ def test_text_has_no_colour_and_an_empty_line_needs_none() -> None:
 def test_lines_are_cut_to_the_width(width: int | None, expected: str) -> None:
     """Never below 20 characters; None cuts nothing."""
     assert plain(say(text("x" * 100)), width) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("字" * 10, "字" * 10),
+        ("字" * 11, "字" * 9 + "…"),
+        ("x" + "字" * 10, "x" + "字" * 9 + "…"),
+        ("é" * 20, "é" * 20),
+        ("é" * 21, "é" * 19 + "…"),
+    ],
+)
+def test_wide_characters_take_two_columns(words: str, expected: str) -> None:
+    """As terminals show them."""
+    assert transcript.shorten(words, 20) == expected
+
+
+def test_washing_reaches_every_text_of_an_event() -> None:
+    """Also the names and values in a tool's input; what is no text, or only says what it is, stays."""
+    events: list[stream.Event] = [
+        stream.Init(model="hush", session_id="hush", version="hush"),
+        say(text("hush"), stream.Block(type="thinking", thinking="hush"), error="hush"),
+        call("hush", {"hush": ["hush", {"n": 1, "command": "hu\x1b[1msh"}]}),
+        answer("hush", is_error=True),
+        answer([text("hush")]),
+        limit("rejected", kind="hush", resets_at=1795259773),
+        stream.ApiRetry(attempt=1, error="hush"),
+        stream.Result(subtype="hush", text="hush", errors=["hush", {"message": "hush"}], model_usage=SHARE),
+        stream.PlainText(text="hush"),
+        stream.Unknown(type="system", subtype="hush"),
+    ]
+    for event in events:
+        washed = transcript.wash(event, lambda words: words.replace("hush", "*"))
+        assert type(washed) is type(event)
+        assert b"hush" not in msgspec.json.encode(washed)
+        assert msgspec.json.encode(washed).count(b"*") >= 1
+    broken = say(stream.Block(type="tool_use", name="Bad", input=msgspec.Raw(b'{"command":"\xff"}')))
+    assert plain(transcript.wash(broken, str.upper)) == ["→ BAD"]
 
 
 @pytest.mark.parametrize(

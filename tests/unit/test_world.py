@@ -75,6 +75,31 @@ async def test_runs_wait_by_creation_then_name(
     assert shown.busy_with(runs[0]) == busy
 
 
+async def test_the_higher_priority_comes_first_whatever_its_age(shown: world.World) -> None:
+    """Of two that are equally important, the older one."""
+    old, urgent = make_run("a", created="2026-01-02T03:04:05Z"), make_run("b", priority=1)
+    for run in (old, urgent):
+        shown.join(run)
+    assert (shown.busy_with(old), shown.busy_with(urgent)) == ("b", "")
+
+
+async def test_a_run_that_cannot_start_yet_holds_nobody_up(shown: world.World) -> None:
+    """It is suspended, or its prompt is missing; when that is over it stands where it belongs."""
+    held, other = make_run("a", suspend=True), make_run("b")
+    shown.join(held)
+    turn = shown.join(other)
+    assert (shown.busy_with(other), shown.busy_with(held)) == ("", "")
+    shown.stand(held, ready=True)
+    assert shown.busy_with(other) == "a"
+    turn.clear()
+    shown.stand(held, ready=False)
+    assert (shown.busy_with(other), turn.is_set()) == ("", True)
+    shown.saw_job(make_job(held))
+    shown.stand(held, ready=True)
+    shown.saw_job(gone(make_job(held)))
+    assert shown.busy_with(other) == "", "a run that had its Job does not queue again"
+
+
 async def test_agents_do_not_wait_for_each_other(shown: world.World) -> None:
     """Company, agent and namespace together are the identity."""
     first = make_run("a")

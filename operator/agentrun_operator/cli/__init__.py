@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import agentrun_operator
 from agentrun_operator import errors
-from agentrun_operator.cli import logs, operator
+from agentrun_operator.cli import inspect, logs, operator, render, validate
 
 EXIT_TROUBLE = 1
 
@@ -18,6 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     operator.add_to(commands)
     logs.add_to(commands)
+    inspect.add_to(commands)
+    validate.add_to(commands)
+    render.add_to(commands)
     arguments = parser.parse_args(argv)
     try:
         return int(arguments.run(arguments))

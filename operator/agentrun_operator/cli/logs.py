@@ -1,18 +1,18 @@
-"""``agentrun logs``: the transcript of a run, rendered for people."""
+"""``agentrun logs``: the transcript of a run, rendered for people, without its secrets."""
 
 import argparse
 import asyncio
-import os
-import pathlib
-import shutil
+import contextlib
+import datetime
+import io
 import sys
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
-from agentrun_operator import errors, facts, kube, models, settings, stream
-from agentrun_operator.cli import transcript
+from agentrun_operator import errors, redaction, settings, stream
+from agentrun_operator.cli import documents, moments, run_log, terminal, transcript, validate
 
-_POLL_SECONDS = 0.25
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -21,8 +21,18 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
     parser = commands.add_parser(
         "logs",
         help="show what an agent did",
-        description="Show the transcript of a run: from the log file where the shared volume is mounted "
-        f"({settings.PREFIX}DATA_PATH), else from the run's pod.",
+        description=textwrap.fill(
+            "Show the transcript of a run: from the log file where the shared volume is mounted "
+            f"({settings.PREFIX}DATA_PATH), else from the run's pod. The values of the run's secret environment "
+            "variables, and what looks like a token, are not shown; stderr says so if a Secret could not be read.",
+            width=100,
+        ),
+        epilog="examples:\n"
+        "  agentrun logs fix-login -n team-a -f\n"
+        "  agentrun logs fix-login --since 10m\n"
+        "  agentrun logs --raw --file run-1.pod.ndjson | jq -r .type\n\n"
+        "Exit code: 0 the log was shown, 1 there is none or it could not be read, 2 wrong usage.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("name", nargs="?", help="name of the AgentRun")
@@ -31,106 +41,118 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
     parser.add_argument("--context", help="context of the kubeconfig")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
     parser.add_argument("--raw", action="store_true", help="the events as they were written, one JSON object a line")
-    parser.set_defaults(run=lambda arguments: asyncio.run(_show(arguments)))
+    parser.add_argument(
+        "--since",
+        metavar="WHEN",
+        help="only what is newer: a duration (10m, 1h30m, 2d) or a time (2026-11-21T10:00:00Z). Only what the model "
+        "and its tools said carries a time; other events count with the one before them",
+    )
+    parser.set_defaults(run=_run)
 
 
-async def _show(arguments: argparse.Namespace) -> int:
-    write = _Writer(raw=arguments.raw)
-    if arguments.file == "-":
-        write.feed(await asyncio.to_thread(sys.stdin.buffer.read))
-    elif arguments.file:
-        write.feed(await asyncio.to_thread(_read_file, arguments.file))
-    else:
-        async for chunk in _of_run(arguments):
-            write.feed(chunk)
-    write.finish()
+def _run(arguments: argparse.Namespace) -> int:
+    since = None
+    if arguments.since is not None:
+        try:
+            since = moments.parse_since(arguments.since, datetime.datetime.now(datetime.UTC))
+        except ValueError as e:
+            return validate.complain(arguments, f"--since: {e}")
+    return asyncio.run(_show(arguments, since))
+
+
+async def _show(arguments: argparse.Namespace, since: datetime.datetime | None) -> int:
+    writer = Writer(raw=arguments.raw, since=since)
+    try:
+        if arguments.file:
+            for chunk in _read_file(arguments.file):
+                writer.feed(chunk)
+        else:
+            async for chunk in run_log.read(arguments, writer, tell=note):
+                writer.feed(chunk)
+    except errors.AgentRunError:
+        writer.finish()  # what had come before it
+        raise
+    writer.finish()
     return 0
 
 
-def _read_file(path: str) -> bytes:
+def _read_file(path: str) -> Iterator[bytes]:
     try:
-        return pathlib.Path(path).read_bytes()
+        with contextlib.ExitStack() as stack:
+            stdin = cast("io.BufferedReader", sys.stdin.buffer)
+            file = stdin if path == documents.STDIN else stack.enter_context(open(path, "rb"))
+            while chunk := file.read1(_CHUNK_BYTES):  # what there is: a pipe may be a log that still grows
+                yield chunk
     except OSError as e:
         raise errors.SettingsError(f"--file {path}: {e.strerror}") from e
 
 
-class _Writer:
-    """Writes whole lines as they come."""
+class Writer:
+    """Writes a log as it comes, whole lines at a time. ``redactor`` may be set before the first byte."""
 
-    def __init__(self, *, raw: bool) -> None:
+    def __init__(self, *, raw: bool, since: datetime.datetime | None) -> None:
+        self.redactor = redaction.Redactor()
         self._raw = raw
+        self._since = since
+        self._filter = moments.Since(since) if since else None
         self._lines = stream.LineDecoder()
-        self._color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        self._width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        self._redacted: redaction.Stream | None = None
+        self._terminal = terminal.find(sys.stdout)
 
     def feed(self, chunk: bytes) -> None:
-        if self._raw:
-            sys.stdout.buffer.write(chunk)
+        """The next bytes of the log."""
+        if self._raw and self._filter is None:
+            # Line by line, so that what is found in one of them cannot take the next one with it.
+            self._write_bytes(chunk.splitlines(keepends=True))
         else:
             self._write(self._lines.decode(chunk))
         sys.stdout.flush()
 
-    def finish(self) -> None:
-        self._write(self._lines.flush())
+    def go_live(self) -> None:
+        """What was there is read; what comes now is new."""
+        if self._filter is not None:
+            self._write_passed(self._filter.go_live())
+            sys.stdout.flush()
 
-    def _write(self, lines: list[bytes]) -> None:
+    def finish(self) -> None:
+        """There is no more."""
+        self._write(self._lines.flush())
+        self.go_live()
+        if self._redacted is not None:
+            sys.stdout.buffer.write(self._redacted.finish())
+        sys.stdout.flush()
+        if self._lines.oversized_lines:
+            note(f"{self._lines.oversized_lines} lines of more than 16 MiB were left out")
+        if self._filter is not None and self._since is not None:
+            self._explain(self._filter, self._since)
+
+    def _explain(self, passed: moments.Since, since: datetime.datetime) -> None:
+        if passed.latest is None and passed.passed:
+            note("the events of this log carry no times (old versions of claude print none); --since was ignored")
+        elif passed.latest is not None and not passed.passed:
+            note(f"nothing since {moments.show(since)}; the last time in the log is {moments.show(passed.latest)}")
+
+    def _write(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            self._write_passed(self._filter.take(line) if self._filter else (line,))
+
+    def _write_passed(self, lines: Iterable[bytes]) -> None:
+        if self._raw:
+            self._write_bytes(line + b"\n" for line in lines)
+            return
         for line in lines:
             event = stream.parse(line)
-            for text in transcript.render(event, color=self._color, width=self._width) if event else ():
-                sys.stdout.write(text + "\n")
+            if event is not None:
+                clean = transcript.wash(event, self.redactor.clean)
+                shown = transcript.render(clean, color=self._terminal.color, width=self._terminal.width)
+                documents.write(sys.stdout, "".join(f"{text}\n" for text in shown))
+
+    def _write_bytes(self, pieces: Iterable[bytes]) -> None:
+        self._redacted = self._redacted or redaction.Stream(self.redactor)
+        for piece in pieces:
+            sys.stdout.buffer.write(self._redacted.feed(piece))
 
 
-async def _of_run(arguments: argparse.Namespace) -> AsyncIterator[bytes]:
-    config = settings.from_environ(os.environ)
-    client = await kube.connect(timeout=config.request_timeout_seconds, context=arguments.context)
-    try:
-        status = await _status(client, arguments)
-        while arguments.follow and not (_is_final(status) or status.get("runningTime")):
-            await asyncio.sleep(_POLL_SECONDS)
-            status = await _status(client, arguments)
-        path = _local_path(config, status.get("logPath"))
-        if path is not None and await asyncio.to_thread(pathlib.Path(path).exists):
-            chunks = _of_file(client, arguments, pathlib.Path(path))
-        else:
-            chunks = _of_pod(client, arguments, status)
-        async for chunk in chunks:
-            yield chunk
-    finally:
-        await client.close()
-
-
-def _local_path(config: settings.Settings, path: str | None) -> str | None:
-    """Where the log is on this machine, None if it cannot be here."""
-    try:
-        return config.local_path(path) if path else None
-    except ValueError:  # the operator's volume is mounted elsewhere than this machine's settings say
-        return None
-
-
-async def _of_file(client: kube.KubeClient, arguments: argparse.Namespace, path: pathlib.Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while True:
-            final = not arguments.follow or _is_final(await _status(client, arguments))
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
-            if final:
-                return
-            await asyncio.sleep(_POLL_SECONDS)
-
-
-def _of_pod(client: kube.KubeClient, arguments: argparse.Namespace, status: Mapping[str, Any]) -> AsyncIterator[bytes]:
-    pod = status.get("podName")
-    if not pod:
-        raise errors.SettingsError(
-            f"{arguments.name} has no pod yet ({status.get('phase', 'Pending')}); wait for it with --follow"
-        )
-    return client.read_pod_log(arguments.namespace, pod, facts.MAIN_CONTAINER, follow=arguments.follow)
-
-
-async def _status(client: kube.KubeClient, arguments: argparse.Namespace) -> Mapping[str, Any]:
-    body = await client.get_run(arguments.namespace, arguments.name)
-    return dict(body.get("status") or {})
-
-
-def _is_final(status: Mapping[str, Any]) -> bool:
-    return "phase" in status and models.Phase(status["phase"]).final
+def note(text: str) -> None:
+    """Tell the user something beside the log."""
+    documents.write(sys.stderr, f"agentrun logs: note: {text}\n")

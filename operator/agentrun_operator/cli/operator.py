@@ -4,13 +4,12 @@ import argparse
 import asyncio
 import os
 import textwrap
-from importlib import resources
 from typing import Any
 
 import kopf
 import structlog
 
-from agentrun_operator import entry, handlers, kube, logs, runner, settings, tail
+from agentrun_operator import entry, handlers, kube, logs, manifest, runner, settings, tail
 
 _log = structlog.get_logger(__name__)
 
@@ -23,6 +22,8 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
             width=100,
             initial_indent="  ",
             subsequent_indent="      ",
+            break_long_words=False,
+            break_on_hyphens=False,
         )
         for name, field in settings.Settings.model_fields.items()
     )
@@ -40,12 +41,17 @@ async def _operate(config: settings.Settings) -> int:
     logs.configure(config)
     for variable in settings.unknown(os.environ):
         _log.warning("unknown_setting", variable=variable)
+    client = await kube.connect(timeout=config.request_timeout_seconds)
     deps = runner.Deps(
         config=config,
-        client=await kube.connect(timeout=config.request_timeout_seconds),
+        client=client,
         world=runner.World(),
         tailer=tail.Tailer(config),
-        script=resources.files(entry).joinpath("run-agent.sh").read_text(),
+        scripts=manifest.Scripts(run_agent=entry.read("run-agent.sh"), bundle=entry.read("bundle.sh")),
+        own_pod=runner.OwnPod(config, client),
+        secrets=runner.SecretValues(config, client),
+        caretaker=runner.Caretaker(config, client),
+        announcer=runner.Announcer(config, client),
     )
     registry = kopf.OperatorRegistry()
     handlers.register(registry)

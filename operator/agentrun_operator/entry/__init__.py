@@ -1,1 +1,8 @@
-"""The script that is the entry of the agent's container; it travels to the pod in the prompt Secret."""
+"""Shell scripts that run in the agent's pod; they travel in the prompt Secret."""
+
+from importlib import resources
+
+
+def read(name: str) -> str:
+    """The text of a script, by its file name."""
+    return resources.files(__name__).joinpath(name).read_text()

@@ -5,11 +5,11 @@
 #  - On TERM/INT/HUP: CMD gets $STOP_SIGNAL once a second for $GRACE s, then TERM, then KILL after as long again.
 #    INT makes the CLI write a last `result` event where it can; TERM makes it exit 143 at once without one.
 #  - At the end the sizes of OUT and ERR go to $TERMINATION_LOG, so a reader of the shared volume knows when it has read
-#    everything, however late the file system shows it.
+#    everything, however late the file system shows it; "incomplete" after them: OUT could not be written to its end.
 set -u
 out=$1 err=$2 prompt=$3; shift 3
 STOP_SIGNAL=${STOP_SIGNAL:-INT} GRACE=${GRACE:-3} DRAIN=${DRAIN:-3} TERMINATION_LOG=${TERMINATION_LOG:-/dev/termination-log}
-pid= guard= rc= hit= stop=
+pid= guard= rc= hit= stop= incomplete=
 
 forward() {                                    # trap action; $1 = exit status that stands for the signal
     hit=1
@@ -30,7 +30,7 @@ forward() {                                    # trap action; $1 = exit status t
 }
 finish() {                                     # write the sizes (nothing if one is unknown), then exit with $1
     if o=$(wc -c 2>/dev/null <"$out") && e=$(wc -c 2>/dev/null <"$err"); then
-        printf 'stdoutBytes=%d stderrBytes=%d\n' "$((o))" "$((e))" 2>/dev/null >"$TERMINATION_LOG"
+        printf 'stdoutBytes=%d stderrBytes=%d%s\n' "$((o))" "$((e))" "$incomplete" 2>/dev/null >"$TERMINATION_LOG"
     fi
     exit "$1"
 }
@@ -64,7 +64,8 @@ pid=
 ( trap - TERM; sleep "$DRAIN"; kill -0 $$ && kill -KILL "$tee_out" "$tee_err" ) </dev/null >/dev/null 2>&1 &
 drain=$!                                                           # a stray child of CMD may hold the pipes open
 for tee in "$tee_out" "$tee_err"; do
-    while :; do hit=; wait "$tee"; [ -n "$hit" ] || break; done
+    while :; do hit=; wait "$tee"; t=$?; [ -n "$hit" ] || break; done
+    if [ "$t" -eq 1 ] && [ "$tee" = "$tee_out" ]; then incomplete=' incomplete'; fi    # 1: a write failed, the disk may be full
 done
 kill -TERM "$drain" 2>/dev/null
 if [ "$rc" -eq 0 ] && [ -n "$stop" ]; then rc=$stop; fi

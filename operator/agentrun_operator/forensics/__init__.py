@@ -18,17 +18,16 @@ sentence for people. It asks its questions in a fixed order and takes the first 
 from agentrun_operator import errors
 from agentrun_operator.forensics import cluster, messages, process, provider
 from agentrun_operator.forensics.case import Facts, Failure, Intent, Phase, Verdict
-from agentrun_operator.forensics.messages import redact
 
-__all__ = ["Facts", "Failure", "Intent", "Phase", "Verdict", "diagnose", "redact"]
+__all__ = ["Facts", "Failure", "Intent", "Phase", "Verdict", "diagnose"]
 
 _Code = errors.ErrorCode
 
 # The same run, unchanged, may succeed when it is started again later.
 _RETRYABLE = frozenset(
     {
-        _Code.QUOTA_EXCEEDED, _Code.IMAGE_PULL_FAILED, _Code.UNSCHEDULABLE, _Code.POD_SCHEDULE_FAILED,
-        _Code.POD_EVICTED, _Code.NODE_LOST, _Code.JOB_DELETED_EXTERNALLY,
+        _Code.CONCURRENT_RUN_BLOCKED, _Code.QUOTA_EXCEEDED, _Code.IMAGE_PULL_FAILED, _Code.UNSCHEDULABLE,
+        _Code.RUN_STALLED, _Code.POD_SCHEDULE_FAILED, _Code.POD_EVICTED, _Code.NODE_LOST, _Code.JOB_DELETED_EXTERNALLY,
         _Code.RATE_LIMITED, _Code.USAGE_LIMITED, _Code.OVERLOADED, _Code.LLM_API_ERROR, _Code.LLM_UNREACHABLE,
         _Code.TRUNCATED, _Code.EMPTY_RESULT,
     }
@@ -109,14 +108,14 @@ def _stopped(known: Facts) -> Verdict:
         text = messages.sentence(
             f"The run was stopped because the agent printed nothing for its limit{limit} (spec.timeouts.stallSeconds).",
             _ended(known),
-            "Raise the limit if the work has long silent steps.",
+            "Raise the limit if the work has long silent steps; the session can be resumed.",
         )
-    else:
-        text = messages.sentence(
-            f"The run was stopped because it reached its time limit{limit} (spec.timeouts.timeoutSeconds).",
-            _ended(known),
-            "Raise the limit if the work needs more time; the session can be resumed.",
-        )
+        return _failed(Failure(code=_Code.RUN_STALLED, message=text))
+    text = messages.sentence(
+        f"The run was stopped because it reached its time limit{limit} (spec.timeouts.timeoutSeconds).",
+        _ended(known),
+        "Raise the limit if the work needs more time; the session can be resumed.",
+    )
     return _failed(Failure(code=_Code.TIMEOUT, message=text))
 
 

@@ -4,31 +4,13 @@ import datetime as dt
 import re
 import zoneinfo
 
+from agentrun_operator import redaction
+
 MAX_MESSAGE = 1000
 MAX_QUOTE = 300
 MAX_STDERR = 500
 
-REDACTED = "[redacted]"
-
-_SECRETS = re.compile(
-    r"""
-      \bsk-[A-Za-z0-9_-]{8,}                                   # Anthropic and look-alikes
-    | \b(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-)[\w-]{8,}  # GitHub, GitLab, Slack
-    | \b(?:AKIA|ASIA)[A-Z0-9]{12,}                             # AWS
-    | \beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?                      # JSON web tokens
-    | (?<=://)[^\s/@:]+:[^\s/@]+(?=@)                          # user:password in a URL
-    """,
-    re.VERBOSE,
-)
-_NAMED_SECRETS = re.compile(
-    r"""(?ix)
-    ( \b(?:bearer|basic)\s+
-    | [\w-]*(?:api[_-]?key|token|passw(?:or)?d|secret|authorization)["']?\s*[=:]\s*(?:(?:bearer|basic)\s+)?["']? )
-    [^\s"',;&]{6,}
-    """
-)
-# C0 and C1 controls (escape sequences begin with one), line and paragraph separators, direction overrides, zero width.
-_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
+# C0 and C1 controls, line and paragraph separators, direction overrides, zero width.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 _JSON_MESSAGE = re.compile(r'"message"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _JSON_ESCAPE = re.compile(r"\\(.)")
@@ -58,14 +40,9 @@ def count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def redact(text: str) -> str:
-    """``text`` without what has the shape of a credential."""
-    return _NAMED_SECRETS.sub(rf"\1{REDACTED}", _SECRETS.sub(REDACTED, text))
-
-
 def one_line(text: str) -> str:
     """``text`` on one line, without control characters, escape sequences and needless space."""
-    return " ".join(_CONTROLS.sub(" ", _ESCAPES.sub("", text)).split())
+    return " ".join(_CONTROLS.sub(" ", redaction.without_escapes(text)).split())
 
 
 def quote(text: str, limit: int = MAX_QUOTE) -> str:
@@ -77,7 +54,7 @@ def quote(text: str, limit: int = MAX_QUOTE) -> str:
     if brace:
         found = _JSON_MESSAGE.search(body)
         text = f"{head} {_JSON_ESCAPE.sub(_unescaped, found[1]) if found else ''}"
-    clean = redact(one_line(_TAG.sub(" ", text)))
+    clean = redaction.named(one_line(_TAG.sub(" ", text)))
     return f"“{shorten(clean, limit)}”" if clean else ""
 
 
@@ -88,7 +65,7 @@ def full_stop(text: str) -> str:
 
 def quote_stderr(text: str) -> str:
     """The end of ``text``, which names the error, as one line of at most 500 characters without secrets."""
-    clean = redact(one_line(text))
+    clean = redaction.named(one_line(text))
     return clean if len(clean) <= MAX_STDERR else "…" + clean[1 - MAX_STDERR :]
 
 

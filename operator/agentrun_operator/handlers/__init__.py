@@ -22,7 +22,7 @@ def register(registry: kopf.OperatorRegistry) -> None:
     kopf.on.startup(registry=registry)(startup.look_around)
     kopf.on.cleanup(registry=registry)(startup.clean_up)
     kopf.on.login(registry=registry)(startup.log_in)
-    kopf.on.event(*_RUNS, registry=registry)(runs.wake)
+    kopf.on.event(*_RUNS, registry=registry)(runs.saw)
     # The daemon is cancelled when the operator exits (it goes at once) and when its object is deleted (it stops the
     # agent first): the time-out is for the latter. What it has not done by then, owner references do.
     kopf.daemon(

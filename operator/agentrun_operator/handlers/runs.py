@@ -15,9 +15,10 @@ def is_live(status: Mapping[str, Any], **_: Any) -> bool:
     return phase is None or not models.Phase(phase).final
 
 
-async def wake(uid: str, memo: runner.Deps, **_: Any) -> None:
-    """The AgentRun changed (spec.cancel, deletion): its supervisor has to look."""
+async def saw(event: kopf.RawEvent, uid: str, memo: runner.Deps, **_: Any) -> None:
+    """The AgentRun changed (spec.cancel, retention, deletion): its supervisor and the caretaker have to look."""
     memo.world.wake(uid)
+    memo.caretaker.saw(event["object"], deleted=event["type"] == "DELETED")
 
 
 async def supervise(body: kopf.Body, stopped: kopf.DaemonStopped, memo: runner.Deps, **_: Any) -> None:

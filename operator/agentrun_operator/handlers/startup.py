@@ -7,8 +7,6 @@ import kopf
 
 from agentrun_operator import names, runner
 
-_SYNC = "agentrun-sync"
-
 
 async def configure(settings: kopf.OperatorSettings, memo: runner.Deps, **_: Any) -> None:
     """Tell kopf what differs from its defaults."""
@@ -40,7 +38,9 @@ def _configure_storage(settings: kopf.OperatorSettings) -> None:
 async def look_around(memo: runner.Deps, **_: Any) -> None:
     """See every Job and pod before the first run is judged: what is not there then, does not exist."""
     await runner.keep_in_sync(memo, once=True)
-    memo.tasks.append(asyncio.create_task(runner.keep_in_sync(memo), name=_SYNC))
+    care = memo.caretaker
+    for work in (runner.keep_in_sync(memo), care.sweep(), care.expire(), memo.announcer.work()):
+        memo.tasks.append(asyncio.create_task(work))
 
 
 async def clean_up(memo: runner.Deps, **_: Any) -> None:
@@ -48,6 +48,7 @@ async def clean_up(memo: runner.Deps, **_: Any) -> None:
     for task in memo.tasks:
         task.cancel()
     memo.tailer.close()
+    memo.caretaker.close()
     await memo.client.close()
 
 

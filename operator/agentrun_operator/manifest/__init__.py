@@ -7,19 +7,123 @@ the prompt is in the Job.
 """
 
 import base64
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentrun_operator import errors, facts, models, names, prompts, settings
-from agentrun_operator.manifest import container, strategic
+from agentrun_operator.manifest import bundle, container, inheritance, secrets, strategic
 
+__all__ = [
+    "BUNDLE_CONTAINER",
+    "Manifests",
+    "Scripts",
+    "Template",
+    "build",
+    "find_problems",
+    "find_secrets",
+    "inheritance",
+    "job_name",
+    "run_log_path",
+]
+
+BUNDLE_CONTAINER = bundle.CONTAINER
 RUN_AS_USER = 1000  # the uid of agents on the shared volume (seeds: manifest builder)
 
 
-def build_secret(run: models.AgentRun, *, script: str) -> dict[str, Any]:
-    """The Secret that carries prompt and entry script to the pod. Raises InvalidRunError for an impossible prompt."""
-    prompt = prompts.assemble(run.spec, reserved_bytes=len(script.encode()))
-    return {
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Scripts:
+    """The text of the shell scripts that travel with the prompt (docs/adr/0003)."""
+
+    run_agent: str
+    bundle: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """The main template of the prompt, wherever it was kept; ``source`` names that place to people."""
+
+    text: str
+    source: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Manifests:
+    """What is created for one run."""
+
+    secret: Mapping[str, Any]
+    job: Mapping[str, Any]
+
+
+def build(
+    run: models.AgentRun,
+    config: settings.Settings,
+    *,
+    template: Template,
+    scripts: Scripts,
+    inherited: inheritance.Inherited = inheritance.NOTHING,
+) -> Manifests:
+    """Secret and Job of a run. Raises InvalidRunError naming the field that makes it impossible.
+
+    ``inherited`` is what the operator's own pod has to give; the run may decline it, and what belongs to the operator's
+    namespace is of no use in another one.
+    """
+    inherited = _of_run(run, config, inherited)
+    _check(run, config, inherited)
+    secret, metrics = _build_secret(run, template, scripts)
+    return Manifests(secret=secret, job=_build_job(run, config, inherited, metrics))
+
+
+def find_problems(
+    run: models.AgentRun,
+    config: settings.Settings,
+    *,
+    template: Template,
+    scripts: Scripts,
+    inherited: inheritance.Inherited = inheritance.NOTHING,
+) -> list[errors.InvalidRunError]:
+    """Everything for which ``build`` would refuse the run, not only the first."""
+    inherited = _of_run(run, config, inherited)
+    nothing = models.PromptMetrics()
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: _check(run, config, inherited),
+        lambda: _build_secret(run, template, scripts),
+        lambda: _build_job(run, config, inherited, nothing),
+    )
+    found: list[errors.InvalidRunError] = []
+    for check in checks:
+        try:
+            check()
+        except errors.InvalidRunError as e:
+            found.append(e)
+    return found
+
+
+def find_secrets(
+    run: models.AgentRun, config: settings.Settings, inherited: inheritance.Inherited
+) -> secrets.SecretSources:
+    """Where the secret values in the run's environment come from."""
+    return secrets.find(run, config, _of_run(run, config, inherited))
+
+
+def _of_run(run: models.AgentRun, config: settings.Settings, inherited: inheritance.Inherited) -> inheritance.Inherited:
+    if not run.spec.job.inherit_from_operator:
+        return inheritance.NOTHING
+    return inherited if run.metadata.namespace == config.pod_namespace else inherited.elsewhere()
+
+
+def _build_secret(
+    run: models.AgentRun, template: Template, scripts: Scripts
+) -> tuple[dict[str, Any], models.PromptMetrics]:
+    files = {
+        container.SCRIPT_KEY: scripts.run_agent.encode(),
+        **bundle.build_files(run.spec, scripts.bundle),
+    }
+    prompt = prompts.assemble(
+        run, template=template.text, source=template.source, reserved_bytes=sum(map(len, files.values()))
+    )
+    files = {container.PROMPT_KEY: prompt.data, **files}
+    secret = {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
@@ -30,29 +134,38 @@ def build_secret(run: models.AgentRun, *, script: str) -> dict[str, Any]:
         },
         "type": "Opaque",
         "immutable": True,
-        "data": {container.PROMPT_KEY: _base64(prompt), container.SCRIPT_KEY: _base64(script.encode())},
+        "data": {name: base64.b64encode(content).decode() for name, content in files.items()},
     }
+    return secret, prompt.metrics
 
 
-def build_job(run: models.AgentRun, config: settings.Settings) -> dict[str, Any]:
-    """The Job that runs the CLI. Raises InvalidRunError naming the field that makes it impossible."""
-    _check(run, config)
+def _build_job(
+    run: models.AgentRun,
+    config: settings.Settings,
+    inherited: inheritance.Inherited,
+    metrics: models.PromptMetrics,
+) -> dict[str, Any]:
     spec = run.spec
     log_path = run_log_path(run, config)
+    labels = {**config.default_labels, **spec.job.labels, **_labels(run)}
+    annotations = {**spec.job.annotations, **_annotations(run, log_path)}
     template = {
-        "metadata": {"labels": _labels(run), "annotations": _annotations(run, log_path)},
-        "spec": _pod(run, config, log_path=log_path),
+        "metadata": {"labels": labels, "annotations": annotations},
+        "spec": _pod(run, config, inherited, log_path=log_path),
     }
     if spec.job.pod_template:
         template = _patched(template, spec.job.pod_template)
+    ttl = {"ttlSecondsAfterFinished": spec.retention.job_ttl_seconds_after_finished}
+    queue = spec.job.queue_name
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": job_name(run),
             "namespace": run.metadata.namespace,
-            "labels": _labels(run),
-            "annotations": _annotations(run, log_path),
+            "labels": {**labels, **({names.LABEL_QUEUE: queue} if queue else {})},
+            # Kept with the Job, so that they are not lost with the operator that counted them.
+            "annotations": {**annotations, names.ANNOTATION_PROMPT_METRICS: metrics.model_dump_json(by_alias=True)},
             "ownerReferences": [_owner(run)],
         },
         "spec": {
@@ -60,12 +173,9 @@ def build_job(run: models.AgentRun, config: settings.Settings) -> dict[str, Any]
             "completions": 1,
             "parallelism": 1,
             "podReplacementPolicy": "Failed",
+            **({"suspend": True} if queue else {}),  # Kueue lets it go when there is room
             **({"activeDeadlineSeconds": spec.timeouts.timeout_seconds} if spec.timeouts.timeout_seconds else {}),
-            **(
-                {}
-                if spec.retention.retain_job
-                else {"ttlSecondsAfterFinished": spec.retention.job_ttl_seconds_after_finished}
-            ),
+            **({} if spec.retention.retain_job else ttl),
             "template": template,
         },
     }
@@ -83,31 +193,33 @@ def run_log_path(run: models.AgentRun, config: settings.Settings) -> str:
     )
 
 
-def _check(run: models.AgentRun, config: settings.Settings) -> None:
+def _check(run: models.AgentRun, config: settings.Settings, inherited: inheritance.Inherited) -> None:
     for field, value in (("spec.agent.id", run.spec.agent.id), ("spec.companyId", run.spec.company_id)):
         if not names.label_value(value):
             raise errors.InvalidRunError(
                 errors.ErrorCode.AGENT_ID_INVALID,
                 f"{field} {value!r} has no letter or digit, so no label can be made of it; use another id.",
             )
-    for index, entry in enumerate(run.spec.job.env):
-        if not isinstance(entry.get("name"), str):
-            raise errors.InvalidRunError(
-                errors.ErrorCode.POD_CONFIG_ERROR, f"spec.job.env[{index}] has no name; every variable needs one."
-            )
-    if not (run.spec.job.image or config.image):
+    if not container.image(run, config, inherited):
         raise errors.InvalidRunError(
             errors.ErrorCode.POD_CONFIG_ERROR,
             "There is no image to run: set spec.job.image, or AGENTRUN_IMAGE on the operator.",
         )
+    bundle.check(run.spec, config)
 
 
-def _pod(run: models.AgentRun, config: settings.Settings, *, log_path: str) -> dict[str, Any]:
+def _pod(
+    run: models.AgentRun, config: settings.Settings, inherited: inheritance.Inherited, *, log_path: str
+) -> dict[str, Any]:
     job = run.spec.job
+    secret_name = names.prompt_secret_name(job_name(run))
+    claim = config.pvc_name or inherited.claim or settings.DEFAULT_CLAIM
     optional = {
         "serviceAccountName": job.service_account_name,
-        "imagePullSecrets": list(job.image_pull_secrets),
-        "nodeSelector": job.node_selector,
+        "priorityClassName": job.priority_class_name,
+        "imagePullSecrets": list(job.image_pull_secrets or inherited.image_pull_secrets),
+        "dnsConfig": inherited.dns_config,
+        "nodeSelector": {**config.default_node_selector, **job.node_selector},
         "tolerations": list(job.tolerations),
     }
     return {
@@ -124,17 +236,19 @@ def _pod(run: models.AgentRun, config: settings.Settings, *, log_path: str) -> d
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         **{key: value for key, value in optional.items() if value},
-        "initContainers": [container.build_prepare(run, config, log_path=log_path)],
-        "containers": [container.build_agent(run, config, log_path=log_path)],
+        "initContainers": container.build_inits(run, config, inherited, log_path=log_path),
+        "containers": [container.build_agent(run, config, inherited, log_path=log_path)],
         "volumes": [
-            {
-                "name": "prompt",
-                "secret": {"secretName": names.prompt_secret_name(job_name(run)), "defaultMode": 0o440},
-            },
-            {"name": "data", "persistentVolumeClaim": {"claimName": config.pvc_name}},
+            {"name": "prompt", "secret": {"secretName": secret_name, "defaultMode": 0o440, "items": _PROMPT_ITEMS}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
             {"name": "tmp", "emptyDir": {}},
+            *bundle.build_volumes(run.spec, secret_name=secret_name),
+            *inherited.volumes,
         ],
     }
+
+
+_PROMPT_ITEMS = [{"key": key, "path": key} for key in (container.PROMPT_KEY, container.SCRIPT_KEY)]
 
 
 def _patched(template: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,6 +266,11 @@ def _patched(template: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
+_OWN_INITS = ("prepare", bundle.CONTAINER)
+_OWN_VOLUMES = ("prompt", "bundle-input")
+_OWN_VARIABLES = ("HOME", "CLAUDE_CONFIG_DIR")
+
+
 def _protected(template: Mapping[str, Any]) -> dict[str, Any]:
     """What a patch may not touch, by the path users would name. Total: a patch may leave anything in its wake."""
     spec = _mapping(template.get("spec"))
@@ -159,34 +278,52 @@ def _protected(template: Mapping[str, Any]) -> dict[str, Any]:
     mounts = _objects(agent.get("volumeMounts"))
     labels = _mapping(_mapping(template.get("metadata")).get("labels"))
     prefix = f"spec.containers[{facts.MAIN_CONTAINER}]"
+    variables, inits = _by_name(agent.get("env")), _by_name(spec.get("initContainers"))
+    volumes = _by_name(spec.get("volumes"))
     return {
         f"{prefix}.command": agent.get("command"),
         f"{prefix}.args": agent.get("args"),
         f"{prefix}.volumeMounts[{container.SCRIPT_MOUNT}]": [
             m for m in mounts if m.get("mountPath") == container.SCRIPT_MOUNT
         ],
-        "spec.volumes[prompt]": [v for v in _objects(spec.get("volumes")) if v.get("name") == "prompt"],
+        **{f"{prefix}.env[{name}]": variables.get(name) for name in _OWN_VARIABLES},
+        **{f"spec.initContainers[{name}].command": _words(inits.get(name)) for name in _OWN_INITS},
+        **{f"spec.volumes[{name}]": volumes.get(name) for name in _OWN_VOLUMES},
         "spec.restartPolicy": spec.get("restartPolicy"),
         "spec.automountServiceAccountToken": spec.get("automountServiceAccountToken"),
-        "metadata.labels": {k: v for k, v in labels.items() if k in (names.LABEL_MANAGED_BY, *names.RUN_LABELS)},
+        "metadata.labels": {k: v for k, v in labels.items() if k in names.OWN_LABELS},
     }
+
+
+def _by_name(value: object) -> dict[Any, Mapping[str, Any]]:
+    return {item.get("name"): item for item in _objects(value)}
+
+
+def _words(init: Mapping[str, Any] | None) -> tuple[Any, Any]:
+    return (init.get("command"), init.get("args")) if init else (None, None)
 
 
 def _labels(run: models.AgentRun) -> dict[str, str]:
     values = {
         names.LABEL_MANAGED_BY: names.MANAGED_BY,
         names.LABEL_COMPONENT: "agent-job",
+        names.LABEL_ADAPTER_TYPE: names.ADAPTER_TYPE,
         names.LABEL_COMPANY_ID: names.label_value(run.spec.company_id),
         names.LABEL_AGENT_ID: names.label_value(run.spec.agent.id),
         names.LABEL_RUN_ID: names.label_value(run.run_id),
         names.LABEL_TASK_ID: names.label_value(run.spec.task_id or ""),
+        names.LABEL_SESSION_ID: names.label_value(run.spec.session.id if run.spec.session else ""),
     }
     return {key: value for key, value in values.items() if value}
 
 
 def _annotations(run: models.AgentRun, log_path: str) -> dict[str, str]:
     name = run.spec.agent.name
-    return {names.ANNOTATION_LOG_PATH: log_path, **({names.ANNOTATION_AGENT_NAME: name} if name else {})}
+    return {
+        names.ANNOTATION_ADAPTER_TYPE: names.ADAPTER_TYPE,
+        names.ANNOTATION_LOG_PATH: log_path,
+        **({names.ANNOTATION_AGENT_NAME: name} if name else {}),
+    }
 
 
 def _owner(run: models.AgentRun) -> dict[str, Any]:
@@ -206,7 +343,3 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _objects(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()

@@ -1,11 +1,12 @@
-"""The agent's container: its command, its environment, its mounts."""
+"""The containers of the pod: the agent's own, and those that prepare the shared volume for it."""
 
-import itertools
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from agentrun_operator import facts, models, names, settings
+from agentrun_operator.manifest import bundle, claude, environment
+from agentrun_operator.manifest.inheritance import Inherited
 
 SCRIPT_MOUNT = "/run/agentrun"
 SCRIPT_KEY = "run-agent.sh"
@@ -28,119 +29,94 @@ _INIT_RESOURCES = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu
 # agent starts, so whatever stands at the path once the agent runs is this run's own.
 _PREPARE = """\
 set -eu
-log=$1; shift
+log=$1 owner=$2; shift 2
 umask 027
 mkdir -p "$(dirname "$log")"
 if [ -e "$log" ]; then mv -f "$log" "$log.previous"; fi
 : >"$log"
+printf '%s\\n' "$owner" >"${log%.ndjson}.owner"
 for folder do mkdir -p "$folder"; done
 """
 
 
-def build_agent(run: models.AgentRun, config: settings.Settings, *, log_path: str) -> dict[str, Any]:
+def image(run: models.AgentRun, config: settings.Settings, inherited: Inherited) -> str:
+    """The run's own choice, the operator's default, the operator's own image if that is allowed; "" for none."""
+    return run.spec.job.image or config.image or inherited.image
+
+
+def build_agent(
+    run: models.AgentRun, config: settings.Settings, inherited: Inherited, *, log_path: str
+) -> dict[str, Any]:
     """The container that runs the CLI."""
     job = run.spec.job
+    arguments = [log_path, names.stderr_path(log_path), f"{SCRIPT_MOUNT}/{PROMPT_KEY}", *claude.build_command(run.spec)]
+    env_from = [*inherited.env_from, *job.env_from]
     return {
         "name": facts.MAIN_CONTAINER,
-        "image": job.image or config.image,
+        "image": image(run, config, inherited),
         "imagePullPolicy": job.image_pull_policy.value,
-        "workingDir": working_directory(run.spec, config),
+        "workingDir": claude.working_directory(run.spec, config),
         "command": ["/bin/sh", f"{SCRIPT_MOUNT}/{SCRIPT_KEY}"],
-        "args": [log_path, names.stderr_path(log_path), f"{SCRIPT_MOUNT}/{PROMPT_KEY}", *claude_command(run.spec)],
-        "env": _environment(run, config),
-        **({"envFrom": list(job.env_from)} if job.env_from else {}),
-        "resources": job.resources or _DEFAULT_RESOURCES,
+        "args": [claude.literally(argument) for argument in arguments],
+        "env": environment.build(run, config, inherited),
+        **({"envFrom": env_from} if env_from else {}),
+        "resources": _resources(job.resources or {}),
         "securityContext": _UNPRIVILEGED,
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             {"name": "prompt", "mountPath": SCRIPT_MOUNT, "readOnly": True},
             {"name": "data", "mountPath": config.data_mount},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path in the pod, on its own volume
+            *bundle.build_agent_mounts(run.spec),
+            *inherited.mounts,
         ],
     }
 
 
-def build_prepare(run: models.AgentRun, config: settings.Settings, *, log_path: str) -> dict[str, Any]:
-    """The init container that makes the folders on the shared volume, as the user that the agent runs as."""
-    folders = [config_directory(run.spec, config)]
-    cwd = working_directory(run.spec, config)
+def build_inits(
+    run: models.AgentRun, config: settings.Settings, inherited: Inherited, *, log_path: str
+) -> list[dict[str, Any]]:
+    """The init containers, which work on the shared volume as the user that the agent runs as."""
+    job, spec = run.spec.job, run.spec
+
+    def build(name: str, command: list[str], mounts: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "name": name,
+            "image": image(run, config, inherited),
+            "imagePullPolicy": job.image_pull_policy.value,
+            "command": [claude.literally(word) for word in command],
+            "resources": _INIT_RESOURCES,
+            "securityContext": _UNPRIVILEGED,
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "volumeMounts": mounts,
+        }
+
+    owner = f"{run.metadata.namespace} {run.metadata.uid} {spec.retention.log.value}"  # what logfiles reads
+    words = ["/bin/sh", "-c", _PREPARE, "prepare", log_path, owner, *_folders(spec, config)]
+    inits = [build("prepare", words, [{"name": "data", "mountPath": config.data_mount}])]
+    if bundle.is_wanted(spec):
+        inits.append(build(bundle.CONTAINER, bundle.build_command(spec, config), bundle.build_mounts(spec, config)))
+    return inits
+
+
+def _folders(spec: models.AgentRunSpec, config: settings.Settings) -> list[str]:
+    """Folders on the shared volume that have to be there; the runtime would make them, too, but owned by root."""
     mount = posixpath.normpath(config.data_mount)
-    if posixpath.commonpath([mount, posixpath.normpath(cwd)]) == mount:
-        folders.append(cwd)  # otherwise the runtime would make it, owned by root
-    return {
-        "name": "prepare",
-        "image": run.spec.job.image or config.image,
-        "imagePullPolicy": run.spec.job.image_pull_policy.value,
-        "command": ["/bin/sh", "-c", _PREPARE, "prepare", log_path, *folders],
-        "resources": _INIT_RESOURCES,
-        "securityContext": _UNPRIVILEGED,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [{"name": "data", "mountPath": config.data_mount}],
-    }
+    wanted = [claude.config_directory(spec, config), claude.working_directory(spec, config)]
+    return [
+        path for path in wanted if path is not None and posixpath.commonpath([mount, posixpath.normpath(path)]) == mount
+    ]
 
 
-def claude_command(spec: models.AgentRunSpec) -> list[str]:
-    """The CLI with its arguments. The prompt comes on stdin; a ``-`` here would be sent to the model as text."""
-    claude = spec.claude
-    command = ["claude", "--print", "--output-format", "stream-json", "--verbose"]
-    if spec.session:
-        command += ["--resume", spec.session.id]
-    if claude.skip_permissions:
-        command += ["--dangerously-skip-permissions"]
-    if claude.model:
-        command += ["--model", claude.model]
-    if claude.effort:
-        command += ["--effort", claude.effort.value]
-    command += ["--max-turns", str(claude.max_turns)]
-    if claude.max_budget_usd:
-        command += ["--max-budget-usd", claude.max_budget_usd]
-    return command
+def _resources(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given, and our defaults for cpu and memory where neither request nor limit names them.
 
-
-def working_directory(spec: models.AgentRunSpec, config: settings.Settings) -> str:
-    """Where the agent starts: the job's own choice, the session's folder (resume is bound to it), the shared volume."""
-    session_cwd = spec.session.cwd if spec.session else None
-    return spec.job.working_dir or session_cwd or config.data_mount
-
-
-def config_directory(spec: models.AgentRunSpec, config: settings.Settings) -> str:
-    """The CLI's state of one agent. Agents that shared one would corrupt each other's ``.claude.json``."""
-    return f"{config.instance_root}/claude-config/{spec.company_id}/{spec.agent.id}"
-
-
-def _environment(run: models.AgentRun, config: settings.Settings) -> list[dict[str, Any]]:
-    """Operator's defaults, then the user's, then what keeps runs apart; the last of a name wins, each name once."""
-    spec = run.spec
-    defaults = {
-        "TMPDIR": "/tmp",  # noqa: S108 - a path in the pod, on its own volume
-        "SHELL": "/bin/bash",
-        "DISABLE_AUTOUPDATER": "1",
-        "PAPERCLIP_RUN_ID": run.run_id,
-        "PAPERCLIP_AGENT_ID": spec.agent.id,
-        "PAPERCLIP_COMPANY_ID": spec.company_id,
-    }
-    optional = {
-        "PAPERCLIP_TASK_ID": spec.task_id,
-        "CLAUDE_CODE_MAX_RETRIES": _text(spec.claude.max_retries),
-        "API_TIMEOUT_MS": _text(spec.claude.api_timeout_seconds, scale=1000),
-    }
-    defaults.update({name: value for name, value in optional.items() if value is not None})
-    forced = {"HOME": config.data_mount, "CLAUDE_CONFIG_DIR": config_directory(spec, config)}
-    return _layered(_literals(defaults), spec.job.env, _literals(forced))
-
-
-def _layered(*layers: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    merged: dict[str, dict[str, Any]] = {}
-    for entry in itertools.chain(*layers):
-        merged.pop(entry["name"], None)  # it stands where its last mention does: $(NAME) reaches only earlier variables
-        merged[entry["name"]] = dict(entry)
-    return list(merged.values())
-
-
-def _literals(values: Mapping[str, str]) -> list[dict[str, Any]]:
-    # $(NAME) in a value would be expanded by Kubernetes; none of these values can hold a dollar sign.
-    return [{"name": name, "value": value} for name, value in values.items()]
-
-
-def _text(value: int | None, *, scale: int = 1) -> str | None:
-    return None if value is None else str(value * scale)
+    A default beside a given value could contradict it: a request above the default limit makes the pod invalid.
+    """
+    named = {name for kind in ("requests", "limits") for name in given.get(kind) or ()}
+    merged = dict(given)
+    for kind, defaults in _DEFAULT_RESOURCES.items():
+        values = {**{name: value for name, value in defaults.items() if name not in named}, **(given.get(kind) or {})}
+        if values:
+            merged[kind] = values
+    return merged

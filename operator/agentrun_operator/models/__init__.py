@@ -14,7 +14,30 @@ import pydantic
 
 from agentrun_operator import errors, names
 from agentrun_operator.models import base
-from agentrun_operator.models.spec import Agent, AgentRunSpec, Claude, Job, Prompt, Retention, Session, Timeouts
+from agentrun_operator.models.execution import (
+    Claude,
+    ConcurrencyPolicy,
+    ConfigDir,
+    EnvVar,
+    Job,
+    LogRetention,
+    Retention,
+    Retry,
+    Timeouts,
+)
+from agentrun_operator.models.inputs import (
+    Agent,
+    Approval,
+    Bundle,
+    ConfigMapFiles,
+    KeyRef,
+    Prompt,
+    Session,
+    Skill,
+    Wake,
+    Workspace,
+)
+from agentrun_operator.models.spec import AgentRunSpec
 from agentrun_operator.models.status import (
     AgentRunStatus,
     Condition,
@@ -23,6 +46,7 @@ from agentrun_operator.models.status import (
     ExitStatus,
     JobStatus,
     Phase,
+    PromptMetrics,
     ResultStatus,
     SessionStatus,
     Usage,
@@ -33,23 +57,50 @@ __all__ = [
     "AgentRun",
     "AgentRunSpec",
     "AgentRunStatus",
+    "Approval",
+    "Bundle",
     "Claude",
+    "ConcurrencyPolicy",
     "Condition",
     "ConditionType",
+    "ConfigDir",
+    "ConfigMapFiles",
+    "EnvVar",
     "ErrorStatus",
     "ExitStatus",
     "Job",
     "JobStatus",
+    "KeyRef",
+    "LogRetention",
     "ObjectMeta",
     "Phase",
     "Prompt",
+    "PromptMetrics",
     "ResultStatus",
     "Retention",
+    "Retry",
     "Session",
     "SessionStatus",
+    "Skill",
     "Timeouts",
     "Usage",
+    "Wake",
+    "Workspace",
+    "problems",
 ]
+
+
+def problems(body: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with an AgentRun object (as JSON): ``path: sentence`` each; [] if it is fine.
+
+    Unlike ``AgentRun.parse`` it also names fields that the API does not have, as kubectl does.
+    """
+    found = [f"{path}: there is no such field" for path in base.unknown_fields(AgentRunSpec, body.get("spec"), "spec")]
+    try:
+        AgentRun.model_validate(body)
+    except pydantic.ValidationError as e:
+        found += base.sentences(e)
+    return found
 
 
 class ObjectMeta(base.Model):
@@ -82,11 +133,9 @@ class AgentRun(base.Model):
         try:
             return cls.model_validate(body)
         except pydantic.ValidationError as e:
-            first = e.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
             raise errors.InvalidRunError(
                 errors.ErrorCode.ADAPTER_FAILED,
-                f"{where}: {first['msg']}. The API server should have refused this: install the CRD of this operator's "
+                f"{base.sentences(e)[0]}. The API server should have refused this: install the CRD of this operator's "
                 "version.",
             ) from e
 

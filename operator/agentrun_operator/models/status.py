@@ -13,6 +13,7 @@ class Phase(enum.StrEnum):
 
     PENDING = "Pending"
     QUEUED = "Queued"
+    SUSPENDED = "Suspended"
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
@@ -27,9 +28,12 @@ class Phase(enum.StrEnum):
 class ConditionType(enum.StrEnum):
     """Types of ``status.conditions``."""
 
+    PROMPT_READY = "PromptReady"
     JOB_CREATED = "JobCreated"
+    BUNDLE_READY = "BundleReady"
     POD_READY = "PodReady"
     LOG_STREAMING = "LogStreaming"
+    STALLED = "Stalled"
     COMPLETED = "Completed"
 
 
@@ -73,6 +77,16 @@ class Usage(base.Model):
     estimated: bool | None = pydantic.Field(
         None, description="True while the numbers are counted from single messages, before the CLI's own sum."
     )
+
+
+class PromptMetrics(base.Model):
+    """How long the prompt and its parts are, in characters. The names are those that orchestrators know."""
+
+    prompt_chars: int = pydantic.Field(0, ge=0, description="The whole prompt.")
+    bootstrap_prompt_chars: int = pydantic.Field(0, ge=0, description="spec.prompt.bootstrap, filled in.")
+    wake_prompt_chars: int = pydantic.Field(0, ge=0, description="Why the agent was woken.")
+    session_handoff_chars: int = pydantic.Field(0, ge=0, description="spec.prompt.handoff.")
+    heartbeat_prompt_chars: int = pydantic.Field(0, ge=0, description="The main template, filled in; 0: left out.")
 
 
 class ResultStatus(base.Model):
@@ -119,10 +133,12 @@ class AgentRunStatus(base.Model):
     message: str | None = pydantic.Field(None, description="One sentence for people.")
     conditions: tuple[Condition, ...] = pydantic.Field(
         (),
-        description="Conditions of the run: JobCreated, PodReady, LogStreaming, Completed.",
+        description="Conditions of the run: PromptReady and BundleReady if there is something to say, JobCreated, "
+        "PodReady, LogStreaming, Stalled once it was, Completed.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     observed_generation: int | None = pydantic.Field(None, description="Generation of spec that the status speaks of.")
+    attempt: int | None = pydantic.Field(None, ge=0, description="Number of the attempt, from 0.")
     job: JobStatus | None = pydantic.Field(None, description="The Job of the run.")
     pod_name: str | None = pydantic.Field(None, description="Name of the one pod of the run.")
     node_name: str | None = pydantic.Field(None, description="Node that the pod runs on.")
@@ -151,3 +167,4 @@ class AgentRunStatus(base.Model):
     result: ResultStatus | None = pydantic.Field(None, description="The last result that the CLI printed.")
     error: ErrorStatus | None = pydantic.Field(None, description="Why the run did not succeed.")
     exit: ExitStatus | None = pydantic.Field(None, description="How the agent's process ended.")
+    prompt_metrics: PromptMetrics | None = pydantic.Field(None, description="Characters of the prompt, by part.")

@@ -21,52 +21,22 @@ from typing import Any
 
 import structlog
 
-from agentrun_operator import errors, facts, forensics, kube, manifest, models, names, progress, settings, status, tail
+from agentrun_operator import errors, facts, forensics, kube, models, names, redaction, status, tail
+from agentrun_operator.runner import objects, sources
+from agentrun_operator.runner.announcer import Announcer
+from agentrun_operator.runner.deps import Deps, keep_in_sync
+from agentrun_operator.runner.retention import Caretaker
+from agentrun_operator.runner.sources import OwnPod, SecretValues
 from agentrun_operator.runner.world import World
+from agentrun_operator.manifest import inheritance
 from agentrun_operator.status import fields
 
-__all__ = ["Deps", "Supervisor", "World", "keep_in_sync"]
+__all__ = ["Announcer", "Caretaker", "Deps", "OwnPod", "SecretValues", "Supervisor", "World", "keep_in_sync"]
 
 _log = structlog.get_logger(__name__)
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
-_RESYNC_SECONDS = 300  # kopf's watch does not tell what vanished while it was reconnecting; a list does
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Deps:
-    """What all runs share."""
-
-    config: settings.Settings
-    client: kube.KubeClient
-    world: World
-    tailer: tail.Tailer
-    script: str
-    tasks: list[asyncio.Task[None]] = dataclasses.field(default_factory=list)
-
-    def __copy__(self) -> "Deps":
-        """As a memo of kopf, which copies it for every object: this one is meant to be shared."""
-        return self
-
-
-async def keep_in_sync(deps: Deps, *, once: bool = False) -> None:
-    """List all Jobs and pods now (and, unless ``once``, every five minutes), so that nothing vanishes unseen."""
-    while True:
-        try:
-            known = deps.world.known()
-            jobs, pods = [], []
-            for namespace in deps.config.watched_namespaces or ("",):
-                jobs += await deps.client.list_jobs(namespace)
-                pods += await deps.client.list_pods(namespace)
-            deps.world.replace_all(jobs, pods, known=known)
-        except errors.ApiError as e:
-            if once:
-                raise
-            _log.warning("resync_failed", error=str(e))
-        if once:
-            return
-        await asyncio.sleep(_RESYNC_SECONDS)
 
 
 class Supervisor:
@@ -80,9 +50,11 @@ class Supervisor:
         self._tail: tail.LogTail | None = None
         self._pod_log: status.LogSeen | None = None
         self._busy_with = ""
+        self._prompt_missing = ""
         self._trouble = ""
         self._trouble_since: datetime.datetime | None = None
         self._refusal: forensics.Failure | None = None
+        self._redactor: redaction.Redactor | None = None
         self._backoff = 0.0
         self._began = _now()
 
@@ -112,14 +84,18 @@ class Supervisor:
 
     async def _step(self, run: models.AgentRun) -> float | None:
         """One look and what follows from it. Returns the seconds until the next look, None at the end."""
-        plan = status.plan(run, self._observe(run), self._deps.config)
+        if self._job(run) is None:
+            self._deps.world.stand(run, ready=not run.spec.suspend and not self._prompt_missing)
+        plan = None
         try:
+            seen = await self._clean(run, self._observe(run))
+            plan = status.plan(run, seen, self._deps.config)
             look_again = await self._carry_out(run, plan)
         except errors.NotFoundError as e:
             _log.info("run_is_gone", error=str(e))
             return None
         except errors.ApiError as e:
-            _log.warning("api_trouble", action=plan.action.value, error=str(e), status=e.status)
+            _log.warning("api_trouble", action=plan.action.value if plan else "look", error=str(e), status=e.status)
             return self._next_backoff()
         if not self._trouble:
             self._backoff = 0.0
@@ -128,17 +104,20 @@ class Supervisor:
     async def _carry_out(self, run: models.AgentRun, plan: status.Plan) -> float | None:
         match plan.action:
             case status.Action.ADMIT:
-                return await self._admit(run)
+                return await self._admit(run, plan.look_again)
+            case status.Action.REPLACE:
+                await self._write(run, plan.write)
+                await objects.cancel_occupant(self._deps, run)
             case status.Action.DRAIN:
                 return await self._drain(run, plan.look_again)
             case status.Action.STOP:
                 await self._write(run, plan.write)
-                await self._stop_job(run)
+                await objects.stop_job(self._deps, self._job(run))
             case status.Action.FINISH:
-                if self._job(run) is None and await self._find_own_job(run):
+                if self._job(run) is None and await objects.find_own_job(self._deps, run):
                     return 0  # a request that was cut off had created it after all
-                await self._delete_secret(run)
-                await self._write(run, plan.write)
+                await objects.delete_secret(self._deps, run, has_job=self._job(run) is not None)
+                await self._write(run, await self._tidied(run, plan.write))
                 _log.info("run_finished", phase=self._written.get("phase"), reason=self._written.get("reason"))
                 return None
             case status.Action.WAIT:
@@ -159,14 +138,35 @@ class Supervisor:
             # A Job that was gone before this operator began is gone since then at the latest.
             job_gone_at=(self._deps.world.gone_at(job.uid) or self._began) if job and job.gone else None,
             pod=pod,
-            log=self._log_seen(),
+            log=self._log_seen(pod),
             busy_with=self._busy_with and self._deps.world.busy_with(run),
+            occupied=self._deps.world.occupant(run) is not None,
+            prompt_missing=self._prompt_missing,
             trouble=self._trouble,
             trouble_since=self._trouble_since,
             refusal=self._refusal,
             written=self._written,
             written_at=self._written_at,
         )
+
+    async def _clean(self, run: models.AgentRun, seen: status.Observed) -> status.Observed:
+        """Take credentials out of the agent's words. The Secrets are read when there is something to quote."""
+        if not seen.log.quotable:
+            return seen
+        if self._redactor is None:
+            try:
+                inherited = await self._inherited(run)
+            except errors.ApiError as e:
+                if e.status not in {403, 404}:
+                    raise
+                inherited = (
+                    inheritance.NOTHING
+                )  # it will not be readable later either, and the run must come to its end
+            self._redactor = await self._deps.secrets.redactor(run, inherited)
+        return dataclasses.replace(seen, log=seen.log.cleaned(self._redactor))
+
+    async def _inherited(self, run: models.AgentRun) -> inheritance.Inherited:
+        return await self._deps.own_pod.inherited() if run.spec.job.inherit_from_operator else inheritance.NOTHING
 
     def _job(self, run: models.AgentRun) -> facts.JobFacts | None:
         job = self._deps.world.job_of(run.metadata.uid)
@@ -204,93 +204,36 @@ class Supervisor:
             on_drained=functools.partial(_from_thread, loop, self._deps.world.wake, job.owner_uid),
         )
 
-    def _log_seen(self) -> status.LogSeen:
+    def _log_seen(self, pod: facts.PodFacts | None) -> status.LogSeen:
         if self._pod_log is not None:
             return self._pod_log
         seen = self._tail.view() if self._tail else status.LogSeen(followed=bool(self._deps.config.data_path))
-        # A file that never appeared is not the end of the search: the pod's own log comes next.
-        return seen if seen.found else dataclasses.replace(seen, drained=False)
+        # A file that never appeared, or lacks its end, is not the end of the search: the pod's own log comes next.
+        return seen if seen.found and not fields.lacks_its_end(seen, pod) else dataclasses.replace(seen, drained=False)
 
     # --- acting --------------------------------------------------------------------------------------------------
 
-    async def _admit(self, run: models.AgentRun) -> float:
+    async def _admit(self, run: models.AgentRun, look_again: float) -> float:
         """Check that the agent is free and create Secret and Job, as one critical section per agent."""
+        missed = self._prompt_missing
+        self._prompt_missing = ""
         async with self._deps.world.lock(run):
             self._busy_with = self._deps.world.busy_with(run)
             try:
                 if not self._busy_with:
-                    await self._create(run)
+                    self._busy_with = await objects.create(self._deps, run, await self._inherited(run))
             except errors.ApiError as e:
                 self._trouble, self._trouble_since = str(e), self._trouble_since or _now()
                 _log.warning("start_delayed", error=str(e), status=e.status)
                 return self._next_backoff()
             except errors.InvalidRunError as e:
                 self._refusal = forensics.Failure(code=e.code, message=str(e))
+            except sources.PromptMissingError as e:
+                self._prompt_missing = str(e)
+                if self._prompt_missing == missed:
+                    return look_again
         self._trouble, self._trouble_since = "", None
         return 0
-
-    async def _create(self, run: models.AgentRun) -> None:
-        secret = manifest.build_secret(run, script=self._deps.script)
-        job = manifest.build_job(run, self._deps.config)
-        labels = {key: value for key, value in job["metadata"]["labels"].items() if key in names.AGENT_LABELS}
-        known = self._deps.world.known()
-        for found in await self._deps.client.list_jobs(run.metadata.namespace, labels):
-            self._deps.world.saw_listed_job(found, known=known)
-        self._busy_with = self._deps.world.busy_with(run)
-        if self._busy_with or self._deps.world.job_of(run.metadata.uid) is not None:
-            return
-        await self._create_secret(run, secret)
-        try:
-            self._deps.world.saw_job(await self._deps.client.create_job(job))
-        except errors.RejectedError as e:
-            raise errors.InvalidRunError(_refusal_code(e, errors.ErrorCode.JOB_CREATE_FAILED), str(e)) from e
-        except errors.AlreadyExistsError as e:
-            raise errors.UnavailableError(f"A Job of another owner has the name {job['metadata']['name']}") from e
-        _log.info("job_created", job=job["metadata"]["name"])
-
-    async def _create_secret(self, run: models.AgentRun, secret: Mapping[str, Any]) -> None:
-        name = secret["metadata"]["name"]
-        try:
-            await self._deps.client.create_secret(secret)
-        except errors.AlreadyExistsError as e:
-            owner = await self._deps.client.get_secret_owner(run.metadata.namespace, name)
-            if owner != run.metadata.uid:
-                raise errors.UnavailableError(f"A Secret of another owner has the name {name}") from e
-        except (errors.RejectedError, errors.NotFoundError) as e:
-            raise errors.InvalidRunError(_refusal_code(e, errors.ErrorCode.PROMPT_SECRET_CREATE_FAILED), str(e)) from e
-
-    async def _delete_secret(self, run: models.AgentRun) -> None:
-        """Delete the run's own Secret: another run with the same ids has one of the same name.
-
-        Who has the Job has the Secret, too; only a run without one has to ask.
-        """
-        name = names.prompt_secret_name(manifest.job_name(run))
-        if self._job(run) is not None:
-            await self._deps.client.delete_secret(run.metadata.namespace, name)
-            return
-        try:
-            owner = await self._deps.client.get_secret_owner(run.metadata.namespace, name)
-        except errors.NotFoundError:
-            return
-        if owner == run.metadata.uid:
-            await self._deps.client.delete_secret(run.metadata.namespace, name)
-
-    async def _find_own_job(self, run: models.AgentRun) -> bool:
-        try:
-            job = await self._deps.client.get_job(run.metadata.namespace, manifest.job_name(run))
-        except errors.NotFoundError:
-            return False
-        if job.owner_uid != run.metadata.uid:
-            return False
-        self._deps.world.saw_job(job)
-        return True
-
-    async def _stop_job(self, run: models.AgentRun) -> None:
-        job = self._job(run)
-        if job is not None and not job.gone:
-            await self._deps.client.delete_job(job)
-            self._deps.world.saw_job(dataclasses.replace(self._job(run) or job, deleting=True))
-            _log.info("job_stopped", job=job.name, reason=self._written.get("reason"))
 
     async def _drain(self, run: models.AgentRun, look_again: float) -> float:
         """Read the log to its end: the file, or else the pod's own log, once."""
@@ -300,44 +243,34 @@ class Supervisor:
         if never_started:
             self._pod_log = status.LogSeen(drained=True)
             return 0
+        seen = status.LogSeen(drained=True)
         if self._tail is not None:
             self._tail.drain(fields.expected_log_bytes(pod))
             seen = self._tail.view()
             if not seen.drained:
                 return look_again
-            if seen.found:  # it came to its end since the plan was made
+            if seen.found and not fields.lacks_its_end(seen, pod):  # it came to its end since the plan was made
                 return 0
-        self._pod_log = await self._read_pod_log(run, pod)
+        from_pod = await objects.read_pod_log(self._deps, run, pod)
+        more = from_pod.transcript.bytes >= seen.transcript.bytes
+        self._pod_log = from_pod if more else dataclasses.replace(seen, found=True)
         return 0
 
-    async def _read_pod_log(self, run: models.AgentRun, pod: facts.PodFacts | None) -> status.LogSeen:
-        read = progress.Progress()
-        try:
-            if pod is not None:
-                async for chunk in self._deps.client.read_pod_log(
-                    run.metadata.namespace, pod.name, facts.MAIN_CONTAINER
-                ):
-                    read.feed(chunk)
-        except errors.ApiError as e:
-            _log.warning("pod_log_unreadable", pod=pod.name if pod else "", error=str(e))
-        read.finish()
-        transcript = read.snapshot()
-        _log.info("log_read_from_pod", bytes=transcript.bytes)
-        return status.LogSeen(
-            transcript=transcript,
-            found=transcript.bytes > 0,
-            drained=True,
-            last_growth=_now() if transcript.bytes else None,
-            stderr_tail=transcript.first_plain_text,
-        )
+    async def _tidied(self, run: models.AgentRun, after: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """The last status, once the log is as it is to be kept."""
+        redactor = self._redactor or redaction.Redactor()
+        if after is None or not await self._deps.caretaker.finish(run, redactor):
+            return after
+        return {key: value for key, value in after.items() if key != "logPath"}
 
     async def _write(self, run: models.AgentRun, after: Mapping[str, Any] | None) -> None:
         if after is None:
             return
         await self._deps.client.write_run_status(_ref(run.metadata), after)
         _log.debug("status_written", fields=sorted(fields.changed(self._written, after)))
-        self._written = dict(after)
+        before, self._written = self._written, dict(after)
         self._written_at = _now()
+        self._deps.announcer.announce(_ref(run.metadata), before, self._written)
 
     async def _give_up(self, error: errors.InvalidRunError) -> None:
         meta = models.ObjectMeta.model_validate(self._read()["metadata"])
@@ -347,10 +280,6 @@ class Supervisor:
     def _next_backoff(self) -> float:
         self._backoff = min(max(self._backoff * 2, _FIRST_BACKOFF_SECONDS), _LONGEST_BACKOFF_SECONDS)
         return self._backoff * random.uniform(0.5, 1)  # noqa: S311 - spreads retries, guards nothing
-
-
-def _refusal_code(error: errors.ApiError, otherwise: errors.ErrorCode) -> errors.ErrorCode:
-    return errors.ErrorCode.QUOTA_EXCEEDED if "exceeded quota" in str(error) else otherwise
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[str], None], argument: str) -> None:

@@ -23,7 +23,7 @@ class _Agent:
     """One agent: the lock around "is it free?" and "create", and the runs that wait, by the order of their turn."""
 
     lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
-    waiting: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)  # run uid → (created, name)
+    waiting: dict[str, tuple[int, str, str]] = dataclasses.field(default_factory=dict)  # run uid → its place
     jobs: dict[str, facts.JobFacts] = dataclasses.field(default_factory=dict)  # by Job uid
 
 
@@ -50,9 +50,16 @@ class World:
 
     def join(self, run: models.AgentRun) -> asyncio.Event:
         """Begin to follow a run; the event is set whenever something about it changed."""
-        agent = self._agents[run.agent_key]
-        agent.waiting[run.metadata.uid] = (run.metadata.creation_timestamp, run.metadata.name)
+        self.stand(run, ready=not run.spec.suspend)
         return self._wakes.setdefault(run.metadata.uid, asyncio.Event())
+
+    def stand(self, run: models.AgentRun, *, ready: bool) -> None:
+        """Say whether a run that has no Job yet waits for its turn; one that is not ready holds nobody up."""
+        waiting = self._agents[run.agent_key].waiting
+        if ready and self.job_of(run.metadata.uid) is None:
+            waiting.setdefault(run.metadata.uid, _place(run))
+        elif waiting.pop(run.metadata.uid, None):
+            self._wake_waiting(run.agent_key)
 
     def leave(self, run: models.AgentRun) -> None:
         """Stop following a run. Whoever waits for its agent gets a turn."""
@@ -76,13 +83,17 @@ class World:
 
     def busy_with(self, run: models.AgentRun) -> str:
         """The AgentRun that occupies the agent of ``run`` or comes before it in the queue; "" if it is its turn."""
-        agent = self._agents[run.agent_key]
-        for job in agent.jobs.values():
-            if job.owner_uid != run.metadata.uid and not job.finished:
-                return job.owner_name or job.name
-        mine = (run.metadata.creation_timestamp, run.metadata.name)
-        first = min(agent.waiting.values(), default=mine)
-        return first[1] if first < mine else ""
+        job = self.occupant(run)
+        if job is not None:
+            return job.owner_name or job.name
+        mine = _place(run)
+        first = min(self._agents[run.agent_key].waiting.values(), default=mine)
+        return first[-1] if first < mine else ""
+
+    def occupant(self, run: models.AgentRun) -> facts.JobFacts | None:
+        """The live Job of another run that has the agent of ``run``."""
+        jobs = self._agents[run.agent_key].jobs.values()
+        return next((job for job in jobs if job.owner_uid != run.metadata.uid and not job.finished), None)
 
     def job_of(self, run_uid: str) -> facts.JobFacts | None:
         """The Job of a run; with ``gone`` set if it was there and is not any more."""
@@ -185,3 +196,8 @@ class World:
         # An agent whose lock is held is being used by the run that holds it, which tidies up when it leaves.
         if not agent.waiting and not agent.jobs and not agent.lock.locked():
             del self._agents[agent_key]
+
+
+def _place(run: models.AgentRun) -> tuple[int, str, str]:
+    """Where the run stands in its agent's queue: by priority, then by age."""
+    return -run.spec.priority, run.metadata.creation_timestamp, run.metadata.name

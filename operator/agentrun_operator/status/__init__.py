@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentrun_operator import errors, facts, forensics, models, settings
-from agentrun_operator.status import fields, pods
+from agentrun_operator.status import fields, pods, stalls, waiting
 from agentrun_operator.status.observed import LogSeen, Observed
 
 __all__ = ["Action", "LogSeen", "Observed", "Plan", "plan"]
@@ -29,6 +29,7 @@ __all__ = ["Action", "LogSeen", "Observed", "Plan", "plan"]
 # ever.
 _ORPHAN_POD_SECONDS = 60
 _SLOW_LOOK_SECONDS = 30
+_PROMPT_LOOK_SECONDS = 5  # Secrets and ConfigMaps are not watched: that would take the right to read them all
 _QUICK_LOOK_SECONDS = 0.05  # the least, so that a progress interval of 0 is no busy loop
 
 
@@ -36,6 +37,7 @@ class Action(enum.StrEnum):
     """What the runner does before it looks again."""
 
     WAIT = "wait"
+    REPLACE = "replace"  # write the status, then cancel the run that has the agent
     ADMIT = "admit"  # check that the agent is free, then create Secret and Job
     STOP = "stop"  # write the status, then delete the Job
     DRAIN = "drain"  # read the log to its end
@@ -72,9 +74,45 @@ def _before_job(run: models.AgentRun, seen: Observed, config: settings.Settings)
             message=f"The run could not be started within {run.spec.timeouts.pending_seconds} s: {seen.trouble}",
         )
         return _finish(run, dataclasses.replace(seen, refusal=unreachable))
+    if run.spec.suspend:
+        return _write(waiting.suspended(run, seen), seen, config, look_again=_SLOW_LOOK_SECONDS)
     if seen.busy_with:
-        return _write(fields.queued(run, seen), seen, config, look_again=_SLOW_LOOK_SECONDS)
+        return _busy(run, seen, config)
+    if seen.prompt_missing:
+        return _without_prompt(run, seen)
     return Plan(action=Action.ADMIT)
+
+
+def _busy(run: models.AgentRun, seen: Observed, config: settings.Settings) -> Plan:
+    """The agent is taken, or another run comes first."""
+    policy = run.spec.concurrency_policy
+    if policy is models.ConcurrencyPolicy.FORBID:
+        blocked = forensics.Failure(
+            code=errors.ErrorCode.CONCURRENT_RUN_BLOCKED,
+            message=f"AgentRun {seen.busy_with} has the agent {run.spec.agent.id}, and spec.concurrencyPolicy is "
+            "Forbid. Create the run again later, or let it wait with the policy Queue.",
+        )
+        return _finish(run, dataclasses.replace(seen, refusal=blocked))
+    if policy is models.ConcurrencyPolicy.REPLACE and seen.occupied:
+        after = waiting.replacing(run, seen)
+        write = after if fields.changed(seen.written, after) else None
+        return Plan(action=Action.REPLACE, write=write, look_again=_SLOW_LOOK_SECONDS)
+    return _write(waiting.queued(run, seen), seen, config, look_again=_SLOW_LOOK_SECONDS)
+
+
+def _without_prompt(run: models.AgentRun, seen: Observed) -> Plan:
+    """A Secret or ConfigMap may come a moment after the run that names it, so it is waited for."""
+    limit = run.spec.timeouts.pending_seconds
+    if fields.condition_age(seen.written, models.ConditionType.PROMPT_READY, "NotFound", seen.now) >= limit:
+        absent = forensics.Failure(
+            code=errors.ErrorCode.PROMPT_INVALID,
+            message=f"The prompt was not there within {limit} s: {seen.prompt_missing}",
+        )
+        return _finish(run, dataclasses.replace(seen, refusal=absent))
+    after = waiting.without_prompt(run, seen)
+    if fields.changed(seen.written, after):
+        return Plan(action=Action.WAIT, write=after, look_again=_PROMPT_LOOK_SECONDS)
+    return Plan(action=Action.ADMIT, look_again=_PROMPT_LOOK_SECONDS)
 
 
 def _live(run: models.AgentRun, job: facts.JobFacts, seen: Observed, config: settings.Settings) -> Plan:
@@ -82,7 +120,7 @@ def _live(run: models.AgentRun, job: facts.JobFacts, seen: Observed, config: set
     if stop is None:
         # The log and the limits have no events of their own, so a live run looks at them itself.
         return _write(
-            fields.live(run, job, seen),
+            fields.live(run, job, seen, stalled=stalls.exceeds(seen, config.stall_report_seconds)),
             seen,
             config,
             look_again=min(config.progress_interval_seconds, _SLOW_LOOK_SECONDS),
@@ -108,9 +146,22 @@ def _stop_reason(run: models.AgentRun, seen: Observed, config: settings.Settings
     recorded = fields.recorded_stop(seen.written)
     if recorded is not None:  # an earlier operator had decided so; what it saw may be gone by now
         return _Stop(reason=recorded.reason, message=recorded.message, failure=recorded.failure)
-    failure = _start_failure(run, seen, config)
-    if failure is not None:
-        return _Stop(reason=fields.START_FAILED, message=failure.message, failure=failure)
+    if _is_overdue(run, seen):
+        text = f"The run has reached its limit of {run.spec.timeouts.timeout_seconds} s: it is being stopped."
+        return _Stop(reason=fields.DEADLINE, message=text)
+    limit = run.spec.timeouts.stall_seconds
+    if limit and stalls.exceeds(seen, limit):
+        text = f"The agent has printed nothing for {limit} s (spec.timeouts.stallSeconds): it is being stopped."
+        return _Stop(reason=fields.STALLED, message=text)
+    if _is_preempted(seen):
+        text = (
+            "The Job was suspended while the agent was at work. A second pod would begin anew, so the run is stopped."
+        )
+        failure = forensics.Failure(code=errors.ErrorCode.POD_EVICTED, message=text)
+        return _Stop(reason=fields.PREEMPTED, message=text, failure=failure)
+    start_failure = _start_failure(run, seen, config)
+    if start_failure is not None:
+        return _Stop(reason=fields.START_FAILED, message=start_failure.message, failure=start_failure)
     if _hangs_after_result(run, seen):
         seconds = run.spec.timeouts.result_grace_seconds
         text = f"The CLI printed its result but was still running {seconds} s later: it is being stopped."
@@ -118,24 +169,42 @@ def _stop_reason(run: models.AgentRun, seen: Observed, config: settings.Settings
     return None
 
 
+def _is_overdue(run: models.AgentRun, seen: Observed) -> bool:
+    """Whether Kubernetes, whose task it is, has let the deadline and its grace pass."""
+    limits = run.spec.timeouts
+    if not limits.timeout_seconds or seen.job is None or seen.job.suspended or not seen.job.started_at:
+        return False
+    return _age(seen.job.started_at, seen.now) >= limits.timeout_seconds + limits.grace_seconds
+
+
+def _is_preempted(seen: Observed) -> bool:
+    main = seen.pod.main if seen.pod else None
+    return seen.job is not None and seen.job.suspended and main is not None and main.has_started
+
+
 def _start_failure(run: models.AgentRun, seen: Observed, config: settings.Settings) -> forensics.Failure | None:
     state = pods.describe(seen.pod)
-    if state.ready or seen.job is None or (seen.pod is not None and (seen.pod.finished or seen.pod.deleting)):
-        return None
-    if seen.pod is not None and seen.pod.main is not None and seen.pod.main.has_started:
+    if seen.job is None or seen.job.suspended or _has_started(seen.pod):
         return None
     confirmed = fields.condition_age(seen.written, models.ConditionType.POD_READY, state.reason, seen.now)
-    late = _age(seen.job.created_at, seen.now) >= run.spec.timeouts.pending_seconds
+    late = _age(seen.job.started_at or seen.job.created_at, seen.now) >= run.spec.timeouts.pending_seconds
     if not late and not (state.hopeless and confirmed >= config.start_confirm_seconds):
         return None
     verdict = forensics.diagnose(fields.facts_for_verdict(run, seen))
     return forensics.Failure(code=verdict.code or errors.ErrorCode.POD_SCHEDULE_FAILED, message=verdict.message)
 
 
+def _has_started(pod: facts.PodFacts | None) -> bool:
+    """Whether it is, or was, the agent's turn: what happens from there on is no failure to start."""
+    return pod is not None and (pod.finished or pod.deleting or (pod.main is not None and pod.main.has_started))
+
+
 def _hangs_after_result(run: models.AgentRun, seen: Observed) -> bool:
     running = seen.pod is not None and seen.pod.main is not None and seen.pod.main.running
     said = seen.log.transcript
-    if not running or not said.result_seen or said.active_since_result or seen.log.last_growth is None:
+    if not running or not said.result_seen or said.active_since_result or seen.log.stuck:
+        return False
+    if seen.log.last_growth is None:
         return False
     return (seen.now - seen.log.last_growth).total_seconds() >= run.spec.timeouts.result_grace_seconds
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from agentrun_operator import errors, facts, forensics, manifest, models, names, progress
-from agentrun_operator.status import pods
+from agentrun_operator import errors, facts, forensics, manifest, models, names, progress, redaction
+from agentrun_operator.status import bundles, pods
 from agentrun_operator.status.observed import LogSeen, Observed
 
 # Reasons of the Completed condition while it is False: why the operator is stopping the run.
@@ -15,9 +15,18 @@ CANCELLING = "Cancelling"
 DELETING = "Deleting"
 START_FAILED = "StartFailed"
 RESULT_GRACE = "ResultGraceExceeded"
-_STOPPING = frozenset({CANCELLING, DELETING, START_FAILED, RESULT_GRACE})
+DEADLINE = "DeadlineExceeded"
+STALLED = "Stalled"
+PREEMPTED = "Preempted"
+_STOPPING = frozenset({CANCELLING, DELETING, START_FAILED, RESULT_GRACE, DEADLINE, STALLED, PREEMPTED})
 
-_SIZES = re.compile(r"stdoutBytes=(\d{1,18}) stderrBytes=\d+\s*")
+_INTENTS = {
+    RESULT_GRACE: forensics.Intent.RESULT_GRACE,
+    DEADLINE: forensics.Intent.DEADLINE,
+    STALLED: forensics.Intent.STALL,
+}
+
+_SIZES = re.compile(r"stdoutBytes=(\d{1,18}) stderrBytes=\d+( incomplete)?\s*")
 
 # What people and programs act upon is written at once; everything else gathers for a while. A run that goes well has
 # four urgent writes: it has its Job, the agent runs, its session is known, it is over.
@@ -33,29 +42,24 @@ class RecordedStop:
     failure: forensics.Failure | None
 
 
-def queued(run: models.AgentRun, seen: Observed) -> dict[str, Any]:
-    """Waiting for the agent."""
-    message = f"Waiting for AgentRun {seen.busy_with}: agent {run.spec.agent.id} runs one at a time."
-    status = _base(run, seen, phase=models.Phase.QUEUED, reason="AgentBusy", message=message)
-    _condition(status, seen, models.ConditionType.JOB_CREATED, "False", "AgentBusy", message)
-    return status
-
-
-def live(run: models.AgentRun, job: facts.JobFacts, seen: Observed) -> dict[str, Any]:
-    """There is a Job, and it has not ended."""
-    pod = pods.describe(seen.pod)
+def live(run: models.AgentRun, job: facts.JobFacts, seen: Observed, *, stalled: bool = False) -> dict[str, Any]:
+    """There is a Job, and it has not ended; ``stalled`` says that its agent has gone silent."""
+    pod = pods.describe(seen.pod, suspended=job.suspended)
     started = pod.ready or seen.written.get("phase") == models.Phase.RUNNING
-    phase = models.Phase.RUNNING if started else models.Phase.PENDING
-    message = _activity(seen.log) if pod.ready else pod.message
-    status = _base(run, seen, phase=phase, reason=pod.reason, message=message)
+    waiting = models.Phase.QUEUED if pod.reason == pods.JOB_SUSPENDED else models.Phase.PENDING
+    phase = models.Phase.RUNNING if started else waiting
+    message = _activity(seen) if pod.ready else pod.message
+    status = base(run, seen, phase=phase, reason=pod.reason, message=message)
     _places(status, run, job, seen)
     _observations(status, run, seen)
     status["heartbeatTime"] = rfc3339(seen.now)
     if pod.ready:
         status.setdefault("runningTime", _main(seen).started_at or rfc3339(seen.now))
-    _condition(status, seen, models.ConditionType.POD_READY, str(pod.ready), pod.reason, pod.message)
-    _condition(status, seen, models.ConditionType.LOG_STREAMING, *_streaming(seen.log))
-    _condition(status, seen, models.ConditionType.COMPLETED, "False", "InProgress", "")
+    set_condition(status, seen, models.ConditionType.POD_READY, str(pod.ready), pod.reason, pod.message)
+    set_condition(status, seen, models.ConditionType.LOG_STREAMING, *_streaming(seen.log))
+    if stalled or find(status, models.ConditionType.STALLED):
+        set_condition(status, seen, models.ConditionType.STALLED, *_stall(seen, stalled=stalled))
+    set_condition(status, seen, models.ConditionType.COMPLETED, "False", "InProgress", "")
     return status
 
 
@@ -71,7 +75,7 @@ def stopping(
     """The operator is about to delete the Job, for the reason given."""
     status = live(run, job, seen)
     status.update(reason=reason, message=message)
-    _condition(status, seen, models.ConditionType.COMPLETED, "False", reason, message)
+    set_condition(status, seen, models.ConditionType.COMPLETED, "False", reason, message)
     if failure is not None:
         status["error"] = {"code": failure.code.value, "message": failure.message}
     return status
@@ -79,7 +83,7 @@ def stopping(
 
 def final(run: models.AgentRun, seen: Observed, verdict: forensics.Verdict) -> dict[str, Any]:
     """The end, with everything that is known; never written twice with different content."""
-    status = _base(run, seen, phase=models.Phase(verdict.phase), reason=verdict.reason, message=verdict.message)
+    status = base(run, seen, phase=models.Phase(verdict.phase), reason=verdict.reason, message=verdict.message)
     status["completionTime"] = rfc3339(seen.now)
     status.pop("promptSecretName", None)
     if seen.job is not None:
@@ -88,8 +92,10 @@ def final(run: models.AgentRun, seen: Observed, verdict: forensics.Verdict) -> d
         if _main(seen).started_at:  # a quick run may have ended before anybody saw it run
             status.setdefault("runningTime", _main(seen).started_at)
         status["exit"] = _exit(seen)
-        _condition(status, seen, models.ConditionType.POD_READY, "False", "Terminated", "The pod has ended.")
-        _condition(status, seen, models.ConditionType.LOG_STREAMING, "False", "Drained", "The log was read to its end.")
+        ended = ("Terminated", "The pod has ended.") if seen.pod else ("NoPod", "The run never had a pod.")
+        set_condition(status, seen, models.ConditionType.POD_READY, "False", *ended)
+        end = ("False", "Drained", "The log was read to its end.")
+        set_condition(status, seen, models.ConditionType.LOG_STREAMING, *end)
     status.pop("error", None)
     if verdict.code is not None:
         status["error"] = _present(
@@ -97,7 +103,7 @@ def final(run: models.AgentRun, seen: Observed, verdict: forensics.Verdict) -> d
         )
     if verdict.session_clear:
         status["session"] = {**status.get("session", {}), "clear": True}
-    _condition(status, seen, models.ConditionType.COMPLETED, "True", verdict.reason, verdict.message)
+    set_condition(status, seen, models.ConditionType.COMPLETED, "True", verdict.reason, verdict.message)
     return status
 
 
@@ -138,14 +144,14 @@ def facts_for_verdict(run: models.AgentRun, seen: Observed) -> forensics.Facts:
         intent=_intent(run, stop),
         recorded=seen.refusal or (stop.failure if stop else None),
         detection=_detection(seen),
-        limit_seconds=run.spec.timeouts.timeout_seconds,
+        limit_seconds=_limit(run, stop),
         now=seen.now,
     )
 
 
 def recorded_stop(written: Mapping[str, Any]) -> RecordedStop | None:
     """The stop that is on record in a status, if one is."""
-    entry = _find(written, models.ConditionType.COMPLETED)
+    entry = find(written, models.ConditionType.COMPLETED)
     if entry is None or entry.get("status") != "False" or entry.get("reason") not in _STOPPING:
         return None
     error = written.get("error")
@@ -155,7 +161,7 @@ def recorded_stop(written: Mapping[str, Any]) -> RecordedStop | None:
 
 def condition_age(written: Mapping[str, Any], kind: models.ConditionType, reason: str, now: datetime.datetime) -> float:
     """For how many seconds the condition has had this reason; 0 if it has another."""
-    entry = _find(written, kind)
+    entry = find(written, kind)
     if entry is None or entry.get("reason") != reason:
         return 0
     return (now - datetime.datetime.fromisoformat(entry["lastTransitionTime"])).total_seconds()
@@ -168,7 +174,7 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> frozenset[st
 
 def urgent(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether the step from one status to the other has to be written at once."""
-    stopping = _find(before, models.ConditionType.COMPLETED), _find(after, models.ConditionType.COMPLETED)
+    stopping = find(before, models.ConditionType.COMPLETED), find(after, models.ConditionType.COMPLETED)
     reasons = {entry["reason"] if entry else "" for entry in stopping}
     return not _URGENT.isdisjoint(changed(before, after)) or len(reasons) > 1
 
@@ -179,9 +185,26 @@ def expected_log_bytes(pod: facts.PodFacts | None) -> int | None:
     return int(match[1]) if match else None
 
 
+def lacks_its_end(log: LogSeen, pod: facts.PodFacts | None) -> bool:
+    """Whether the file, read to its end, is not all that the agent printed; the pod's own log may have the rest.
+
+    The volume was full, say, or the file does not show what the entry script had written to it.
+    """
+    match = _SIZES.search(pod.main.message) if pod and pod.main else None
+    if match is None or not log.drained:
+        return False
+    short = log.transcript.bytes < int(match[1]) and not log.transcript.result_seen
+    return short or match[2] is not None
+
+
 def rfc3339(moment: datetime.datetime) -> str:
     """A time as the Kubernetes API writes it: UTC, whole seconds."""
     return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _limit(run: models.AgentRun, stop: RecordedStop | None) -> int:
+    limits = run.spec.timeouts
+    return limits.stall_seconds if stop is not None and stop.reason == STALLED else limits.timeout_seconds
 
 
 def _intent(run: models.AgentRun, stop: RecordedStop | None) -> forensics.Intent:
@@ -189,12 +212,11 @@ def _intent(run: models.AgentRun, stop: RecordedStop | None) -> forensics.Intent
         return forensics.Intent.CANCEL
     if run.metadata.deletion_timestamp is not None:
         return forensics.Intent.DELETE
-    if stop is not None and stop.reason == RESULT_GRACE:
-        return forensics.Intent.RESULT_GRACE
-    return forensics.Intent.NONE
+    return _INTENTS.get(stop.reason, forensics.Intent.NONE) if stop else forensics.Intent.NONE
 
 
-def _base(run: models.AgentRun, seen: Observed, *, phase: models.Phase, reason: str, message: str) -> dict[str, Any]:
+def base(run: models.AgentRun, seen: Observed, *, phase: models.Phase, reason: str, message: str) -> dict[str, Any]:
+    """What is on record, with another phase."""
     return {
         **seen.written,
         "phase": phase.value,
@@ -217,7 +239,15 @@ def _places(status: dict[str, Any], run: models.AgentRun, job: facts.JobFacts, s
         status["promptSecretName"] = names.prompt_secret_name(manifest.job_name(run))
     if seen.pod is not None:
         status.update(_present(podName=seen.pod.name, nodeName=seen.pod.node or None))
-    _condition(status, seen, models.ConditionType.JOB_CREATED, "True", "Created", "")
+    if job.prompt_metrics is not None:
+        status["promptMetrics"] = dict(job.prompt_metrics)
+    status["attempt"] = 0
+    if find(status, models.ConditionType.PROMPT_READY):
+        set_condition(status, seen, models.ConditionType.PROMPT_READY, "True", "Found", "")
+    set_condition(status, seen, models.ConditionType.JOB_CREATED, "True", "Created", "")
+    prepared = bundles.describe(seen.pod)
+    if prepared is not None:
+        set_condition(status, seen, models.ConditionType.BUNDLE_READY, *prepared)
 
 
 def _observations(status: dict[str, Any], run: models.AgentRun, seen: Observed) -> None:
@@ -257,7 +287,7 @@ def _result(said: progress.Transcript) -> dict[str, Any] | None:
         return None
     failed, text = bool(said.result.is_error), said.result.text or ""
     # The text of an error is the CLI's own and may quote a credential; an answer is the agent's work, left as it is.
-    return {"subtype": said.result.subtype or "", "isError": failed, "text": forensics.redact(text) if failed else text}
+    return {"subtype": said.result.subtype or "", "isError": failed, "text": redaction.named(text) if failed else text}
 
 
 def _exit(seen: Observed) -> dict[str, Any]:
@@ -266,10 +296,10 @@ def _exit(seen: Observed) -> dict[str, Any]:
         code=main.exit_code,
         signal=_signal(main),
         reason=main.reason or None,
-        message=forensics.redact(_SIZES.sub("", main.message).strip()) or None,
+        message=redaction.named(_SIZES.sub("", main.message).strip()) or None,
         oomKilled=True if main.reason == "OOMKilled" else None,
         finishedAt=main.finished_at or None,
-        stderrTail=forensics.redact(seen.log.stderr_tail) or None,
+        stderrTail=redaction.named(seen.log.stderr_tail) or None,
         detection=_detection(seen),
     )
 
@@ -302,13 +332,26 @@ def _detection(seen: Observed) -> str:
 def _streaming(log: LogSeen) -> tuple[str, str, str]:
     if not log.followed:
         return "False", "NoVolume", "The operator does not see the shared volume; it reads the pod's log at the end."
+    if log.stuck:
+        return "False", "Stuck", "The shared volume does not answer; reading goes on when it does."
     return ("True", "Following", "") if log.found else ("False", "WaitingForLog", "")
 
 
-def _activity(log: LogSeen) -> str:
-    said = log.transcript
-    if not log.followed:
+def _stall(seen: Observed, *, stalled: bool) -> tuple[str, str, str]:
+    if not stalled:
+        return "False", "Active", ""
+    since = f" since {rfc3339(seen.log.last_growth)}" if seen.log.last_growth else ""
+    tool = seen.log.transcript.last_tool
+    at_work = f"; its tool {tool} is at work" if tool and seen.log.transcript.open_tool else ""
+    return "True", "NoOutput", f"The agent has printed nothing{since}{at_work}."
+
+
+def _activity(seen: Observed) -> str:
+    said = seen.log.transcript
+    if not seen.log.followed:
         return "The agent is running; what it does is read when it has ended."
+    if not said.events and seen.written.get("turns"):  # an operator that was started again has not caught up yet
+        return str(seen.written.get("message", ""))
     if said.result_seen and not said.active_since_result:
         return "The agent has given its result and is about to exit."
     if not said.turns:
@@ -322,7 +365,7 @@ def _main(seen: Observed) -> facts.ContainerFacts:
     return main or facts.ContainerFacts(name=facts.MAIN_CONTAINER)
 
 
-def _condition(
+def set_condition(
     status: dict[str, Any], seen: Observed, kind: models.ConditionType, value: str, reason: str, message: str
 ) -> None:
     """Set one condition; its time moves only when status or reason differ from what is on record."""
@@ -334,17 +377,18 @@ def _condition(
         "lastTransitionTime": rfc3339(seen.now),
         "observedGeneration": status["observedGeneration"],
     }
-    before = _find(seen.written, kind)
+    before = find(seen.written, kind)
     if before is not None and (before["status"], before["reason"]) == (value, reason):
         entry["lastTransitionTime"] = before["lastTransitionTime"]
-    old = _find(status, kind)
+    old = find(status, kind)
     if old is None:
         status["conditions"].append(entry)
     else:
         status["conditions"][status["conditions"].index(old)] = entry
 
 
-def _find(status: Mapping[str, Any], kind: models.ConditionType) -> Mapping[str, Any] | None:
+def find(status: Mapping[str, Any], kind: models.ConditionType) -> Mapping[str, Any] | None:
+    """The condition of that type, None if there is none."""
     return next((c for c in status.get("conditions", ()) if c.get("type") == kind.value), None)
 
 

@@ -5,7 +5,9 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from agentrun_operator import facts, forensics, progress
+import msgspec
+
+from agentrun_operator import facts, forensics, progress, redaction, stream
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,6 +15,7 @@ class LogSeen:
     """What is known of the run's log. ``last_growth`` is when bytes were last seen arriving (UTC); None = never.
 
     ``followed`` False: the operator does not see the shared volume, so nothing is known before the run ends.
+    ``stuck``: the file server does not answer, so the rest is as old as ``last_growth`` and silence means nothing.
     """
 
     transcript: progress.Transcript = dataclasses.field(default_factory=lambda: progress.Progress().snapshot())
@@ -21,6 +24,27 @@ class LogSeen:
     drained: bool = False
     last_growth: datetime.datetime | None = None
     stderr_tail: str = ""
+    stuck: bool = False
+
+    @property
+    def quotable(self) -> bool:
+        """Whether there are words of the agent in it that reach the status."""
+        return self.drained or self.transcript.result is not None
+
+    def cleaned(self, redactor: redaction.Redactor) -> "LogSeen":
+        """The same without credentials, in whatever is quoted anywhere."""
+        said = self.transcript
+        return dataclasses.replace(
+            self,
+            transcript=dataclasses.replace(
+                said,
+                first_plain_text=_clean(said.first_plain_text, redactor),
+                result=_clean_result(said, redactor),
+                api_failure=said.api_failure
+                and dataclasses.replace(said.api_failure, text=_clean(said.api_failure.text, redactor)),
+            ),
+            stderr_tail=redactor.clean(redaction.without_escapes(self.stderr_tail), cut_before=True),
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +52,10 @@ class Observed:
     """One look at the world around a run.
 
     ``now`` is aware, in UTC. ``job`` is the run's own Job (None: there is none and never was). ``busy_with`` names the
-    AgentRun that occupies the agent; "" if the agent is free. ``trouble`` says why the last try to start got no answer
-    and ``trouble_since`` since when no try did; ``refusal`` says why there can be no start. ``written`` is the status
-    as the operator last wrote it, at ``written_at``.
+    AgentRun that occupies the agent or comes before this one, "" if neither; ``occupied`` says that it has a live Job.
+    ``trouble`` says why the last try to start got no answer and ``trouble_since`` since when no try did;
+    ``prompt_missing`` says what of the prompt is not there yet; ``refusal`` says why there can be no start. ``written``
+    is the status as the operator last wrote it, at ``written_at``.
     """
 
     now: datetime.datetime
@@ -39,8 +64,25 @@ class Observed:
     pod: facts.PodFacts | None = None
     log: LogSeen = LogSeen()
     busy_with: str = ""
+    occupied: bool = False
     trouble: str = ""
     trouble_since: datetime.datetime | None = None
+    prompt_missing: str = ""
     refusal: forensics.Failure | None = None
     written: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     written_at: datetime.datetime | None = None
+
+
+def _clean_result(said: progress.Transcript, redactor: redaction.Redactor) -> stream.Result | None:
+    if said.result is None:
+        return None
+    texts = [_clean(text, redactor) for text in said.result.error_texts]
+    answer = None if said.result.text is None else _clean(said.result.text, redactor)
+    return msgspec.structs.replace(said.result, text=answer, errors=texts or None)
+
+
+def _clean(text: str, redactor: redaction.Redactor) -> str:
+    """A text that was cut to a length ends with the mark of that."""
+    mark = "…" if text.endswith("…") else ""
+    plain = redaction.without_escapes(text.removesuffix("…"))
+    return redactor.clean(plain, cut_after=bool(mark)) + mark

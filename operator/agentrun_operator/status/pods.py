@@ -16,6 +16,7 @@ _HOPELESS = frozenset(
         "RunContainerError",
     }
 )
+JOB_SUSPENDED = "JobSuspended"
 _ORDINARY = frozenset({"", "PodInitializing", "ContainerCreating"})
 
 
@@ -29,8 +30,10 @@ class PodState:
     hopeless: bool = False
 
 
-def describe(pod: facts.PodFacts | None) -> PodState:
-    """The state of the run's pod as the PodReady condition tells it."""
+def describe(pod: facts.PodFacts | None, *, suspended: bool = False) -> PodState:
+    """The state of the run's pod as the PodReady condition tells it; ``suspended`` is its Job's."""
+    if pod is None and suspended:
+        return PodState(ready=False, reason=JOB_SUSPENDED, message="The Job waits for its queue to admit it.")
     if pod is None:
         return PodState(ready=False, reason="Starting", message="The Job has not created its pod yet.")
     if pod.finished or (pod.main is not None and pod.main.terminated):

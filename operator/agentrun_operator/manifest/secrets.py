@@ -1,0 +1,57 @@
+"""Where the secret values of a run's environment come from, so that they can be kept out of what people read."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from agentrun_operator import facts, models, redaction, settings
+from agentrun_operator.manifest import environment
+from agentrun_operator.manifest.inheritance import Inherited
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SecretSources:
+    """Literal values, single keys of Secrets as (name, key), and Secrets that are taken whole; all in one namespace."""
+
+    values: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)
+    keys: frozenset[tuple[str, str]] = frozenset()
+    whole: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every Secret that has to be read."""
+        return self.whole | {name for name, _ in self.keys}
+
+
+def find(run: models.AgentRun, config: settings.Settings, inherited: Inherited) -> SecretSources:
+    """What may hold a secret: literals whose name says so, and everything that comes from a Secret."""
+    patch = _patch_of_agent(run)
+    env = [*environment.build(run, config, inherited), *_objects(patch.get("env"))]
+    env_from = [*inherited.env_from, *run.spec.job.env_from, *_objects(patch.get("envFrom"))]
+    refs = [_mapping(_mapping(entry.get("valueFrom")).get("secretKeyRef")) for entry in env]
+    return SecretSources(
+        values=frozenset(_literals(env)),
+        keys=frozenset((ref["name"], ref["key"]) for ref in refs if {"name", "key"} <= ref.keys()),
+        whole=frozenset(ref["name"] for e in env_from if "name" in (ref := _mapping(e.get("secretRef")))),
+    )
+
+
+def _literals(env: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for entry in env:
+        value = entry.get("value")
+        if isinstance(value, str) and redaction.is_secret_name(str(entry.get("name"))):
+            yield value
+
+
+def _patch_of_agent(run: models.AgentRun) -> Mapping[str, Any]:
+    spec = _mapping((run.spec.job.pod_template or {}).get("spec"))
+    containers = _objects(spec.get("containers"))
+    return next((c for c in containers if c.get("name") == facts.MAIN_CONTAINER), {})
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -1,0 +1,46 @@
+"""Post Kubernetes Events, without anybody waiting for them.
+
+Events are for people who look now; the status is the record. So a lost Event is no loss: what cannot be posted is
+dropped, and so is what comes while too many are under way.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from agentrun_operator import errors, kube, settings
+from agentrun_operator.status import events
+
+_log = structlog.get_logger(__name__)
+
+_MOST_WAITING = 2000
+
+
+class Announcer:
+    """One queue and one worker for all runs."""
+
+    def __init__(self, config: settings.Settings, client: kube.KubeClient) -> None:
+        self._wanted = config.events
+        self._client = client
+        self._queue: asyncio.Queue[tuple[kube.Ref, events.Event]] = asyncio.Queue(_MOST_WAITING)
+
+    def announce(self, run: kube.Ref, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Tell what happened to the run between these two statuses."""
+        if not self._wanted:
+            return
+        for event in events.between(before, after):
+            try:
+                self._queue.put_nowait((run, event))
+            except asyncio.QueueFull:
+                _log.warning("event_dropped", run=f"{run.namespace}/{run.name}", reason=event.reason)
+
+    async def work(self) -> None:
+        """Post what is waiting. Forever."""
+        while True:
+            run, event = await self._queue.get()
+            try:
+                await self._client.create_event(run, event.kind.value, event.reason, event.message)
+            except errors.ApiError as e:
+                _log.info("event_not_posted", reason=event.reason, error=str(e))

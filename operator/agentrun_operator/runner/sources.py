@@ -1,0 +1,123 @@
+"""What a run is made from, beside the AgentRun itself: the prompt that it names, and the operator's own pod."""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from agentrun_operator import errors, kube, manifest, models, redaction, settings
+from agentrun_operator.manifest import inheritance
+
+_log = structlog.get_logger(__name__)
+
+_SECRETS_SECONDS = 60
+
+
+class PromptMissingError(errors.AgentRunError):
+    """The Secret or ConfigMap with the prompt, or its key, is not there (yet); the text says which."""
+
+
+async def read_template(run: models.AgentRun, client: kube.KubeClient) -> manifest.Template:
+    """The main template of the run's prompt.
+
+    Raises PromptMissingError, InvalidRunError for what is no text, ApiError.
+    """
+    prompt, namespace = run.spec.prompt, run.metadata.namespace
+    if prompt.text is not None:
+        return manifest.Template(text=prompt.text, source="spec.prompt.text")
+    if prompt.secret_key_ref is not None:
+        field, kind, ref, get = "secretKeyRef", "Secret", prompt.secret_key_ref, client.get_secret_data
+    elif prompt.config_map_key_ref is not None:
+        field, kind, ref, get = "configMapKeyRef", "ConfigMap", prompt.config_map_key_ref, client.get_config_map_data
+    else:
+        raise AssertionError("the models let no prompt without a source through")
+    where = f"spec.prompt.{field}"
+    try:
+        value = (await get(namespace, ref.name)).get(ref.key)
+    except errors.NotFoundError as e:
+        raise PromptMissingError(f"{where}: there is no {kind} {ref.name} in namespace {namespace}.") from e
+    if value is None:
+        raise PromptMissingError(f"{where}: {kind} {ref.name} has no key {ref.key}.")
+    try:
+        return manifest.Template(text=value.decode(), source=f"key {ref.key} of {kind} {ref.name}")
+    except UnicodeDecodeError:
+        raise errors.InvalidRunError(
+            errors.ErrorCode.PROMPT_INVALID, f"{where}: key {ref.key} of {kind} {ref.name} is no text in UTF-8."
+        ) from None
+
+
+class OwnPod:
+    """What the operator's own pod has to give, read again when what is known is ``own_pod_seconds`` old."""
+
+    def __init__(self, config: settings.Settings, client: kube.KubeClient) -> None:
+        self._config = config
+        self._client = client
+        self._known: inheritance.Inherited | None = None
+        self._read_at = float("-inf")
+        self._lock = asyncio.Lock()  # a burst of runs asks once
+
+    async def inherited(self) -> inheritance.Inherited:
+        """What agents' pods may take over; NOTHING outside a cluster.
+
+        Raises ApiError as long as the pod could not be read even once: a run that was started without what it should
+        have inherited would fail for a reason that nobody could see.
+        """
+        if not self._config.pod_name:
+            return inheritance.NOTHING
+        async with self._lock:
+            loop = asyncio.get_running_loop()
+            if self._known is None or loop.time() - self._read_at >= self._config.own_pod_seconds:
+                self._known = await self._read()
+                self._read_at = loop.time()
+            return self._known
+
+    async def _read(self) -> inheritance.Inherited:
+        namespace, name = self._config.pod_namespace, self._config.pod_name
+        try:
+            return inheritance.parse_own_pod(await self._client.get_pod(namespace, name), self._config)
+        except errors.ApiError as e:
+            if self._known is not None:
+                return self._known
+            raise errors.UnavailableError(
+                f"The operator's own pod {namespace}/{name} could not be read: {e}. AGENTRUN_POD_NAME names it; the "
+                "operator's role must allow to get it.",
+                status=e.status,
+            ) from e
+
+
+class SecretValues:
+    """Reads the Secrets of runs' environments, so that their values can be kept out of what people read.
+
+    A Secret is read at most once a minute, for all runs together, and forgotten after that.
+    """
+
+    def __init__(self, config: settings.Settings, client: kube.KubeClient) -> None:
+        self._config = config
+        self._client = client
+        self._known: dict[tuple[str, str], tuple[float, Mapping[str, bytes]]] = {}
+
+    async def redactor(self, run: models.AgentRun, inherited: inheritance.Inherited) -> redaction.Redactor:
+        """Knows every secret value in the run's environment. Raises ApiError as long as one cannot be read.
+
+        What is not there, or not for the operator to see, is left out: the agent has hardly got it either.
+        """
+        found = manifest.find_secrets(run, self._config, inherited)
+        data = {name: await self._read(run.metadata.namespace, name) for name in found.names}
+        values = [data[name].get(key) for name, key in found.keys]
+        values += [value for name in found.whole for value in data[name].values()]
+        texts = [value.decode(errors="replace") for value in values if value is not None]
+        return redaction.Redactor([*found.values, *texts])
+
+    async def _read(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        now = asyncio.get_running_loop().time()
+        self._known = {key: entry for key, entry in self._known.items() if now - entry[0] < _SECRETS_SECONDS}
+        if (namespace, name) not in self._known:
+            try:
+                data = await self._client.get_secret_data(namespace, name)
+            except errors.NotFoundError:
+                data = {}
+            except errors.RejectedError as e:
+                _log.warning("secret_unreadable", secret=name, error=str(e))
+                data = {}
+            self._known[namespace, name] = (now, data)
+        return self._known[namespace, name][1]

@@ -1,0 +1,99 @@
+"""Kubernetes Events: made from two statuses, posted without anybody waiting."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agentrun_operator import errors, kube, runner, settings
+from agentrun_operator.status import events
+from tests import fakes
+
+JOB = {"name": "ac-x", "uid": "u"}
+PENDING = {"phase": "Pending", "job": JOB, "message": "The pod is starting."}
+RUNNING = {"phase": "Running", "job": JOB, "podName": "ac-x-1", "message": "The agent is running."}
+REF = kube.Ref(namespace="team-a", name="a", uid="uid-a")
+
+
+def stalled(status: str, message: str = "") -> list[dict[str, Any]]:
+    """Conditions with this one."""
+    return [{"type": "Stalled", "status": status, "message": message}]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({}, {"phase": "Queued", "message": "Waiting for x."}, [("Normal", "Queued", "Waiting for x.")]),
+        ({"phase": "Queued"}, {"phase": "Queued", "message": "Waiting for y."}, []),
+        ({}, PENDING, [("Normal", "JobCreated", "Job ac-x was created.")]),
+        (PENDING, RUNNING, [("Normal", "PodRunning", "The agent runs in pod ac-x-1.")]),
+        (RUNNING, {**RUNNING, "turns": 7}, []),
+        (
+            {},
+            {"phase": "Succeeded", "job": JOB, "message": "Done."},
+            [("Normal", "JobCreated", "Job ac-x was created."), ("Normal", "RunSucceeded", "Done.")],
+        ),
+        (
+            RUNNING,
+            {**RUNNING, "phase": "Failed", "message": "Why.", "error": {"code": "timeout"}},
+            [("Warning", "RunFailed", "timeout: Why.")],
+        ),
+        (RUNNING, {**RUNNING, "phase": "Cancelled", "message": "Asked."}, [("Normal", "RunCancelled", "Asked.")]),
+        (
+            {},
+            {"phase": "Failed", "message": "Busy.", "error": {"code": "k8s_concurrent_run_blocked"}},
+            [("Warning", "ConcurrencyBlocked", "k8s_concurrent_run_blocked: Busy.")],
+        ),
+        (
+            RUNNING,
+            {**RUNNING, "phase": "Failed", "message": "Gone.", "error": {"code": "k8s_pod_log_file_missing"}},
+            [("Warning", "LogMissing", "k8s_pod_log_file_missing: Gone.")],
+        ),
+        (RUNNING, {**RUNNING, "conditions": stalled("True", "Silent.")}, [("Warning", "Stalled", "Silent.")]),
+        ({**RUNNING, "conditions": stalled("True")}, {**RUNNING, "conditions": stalled("True")}, []),
+        ({**RUNNING, "conditions": stalled("True")}, {**RUNNING, "conditions": stalled("False")}, []),
+        ({}, {"phase": "Suspended", "message": "Held."}, []),
+        ({}, {"phase": "Queued", "message": "x" * 2000}, [("Normal", "Queued", "x" * 1024)]),
+    ],
+)
+def test_a_step_between_two_statuses_is_told(
+    before: dict[str, Any], after: dict[str, Any], expected: list[tuple[str, str, str]]
+) -> None:
+    """Each thing once, when it happens."""
+    assert [(e.kind.value, e.reason, e.message) for e in events.between(before, after)] == expected
+
+
+async def posted(client: fakes.FakeKube, config: settings.Settings, *steps: dict[str, Any]) -> list[str]:
+    """The reasons of what is posted for these steps."""
+    announcer = runner.Announcer(config, client)
+    before: dict[str, Any] = {}
+    for after in steps:
+        announcer.announce(REF, before, after)
+        before = after
+    worker = asyncio.create_task(announcer.work())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    worker.cancel()
+    return [reason for _, _, reason, _ in client.events]
+
+
+async def test_events_are_posted_in_their_order() -> None:
+    """One that the API refuses is dropped, and the others go on."""
+    client = fakes.FakeKube()
+    client.fail["create_event"] = [None, errors.RejectedError("forbidden", status=403)]
+    done = {**RUNNING, "phase": "Succeeded"}
+    assert await posted(client, settings.Settings(), PENDING, RUNNING, done) == ["JobCreated", "RunSucceeded"]
+
+
+async def test_events_can_be_switched_off() -> None:
+    """Then nothing is asked of the API."""
+    client = fakes.FakeKube()
+    assert await posted(client, settings.Settings(events=False), PENDING, RUNNING) == []
+    assert client.calls == []
+
+
+async def test_a_flood_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is not for Events."""
+    monkeypatch.setattr("agentrun_operator.runner.announcer._MOST_WAITING", 1)
+    client = fakes.FakeKube()
+    assert await posted(client, settings.Settings(), PENDING, RUNNING) == ["JobCreated"]

@@ -1,0 +1,162 @@
+"""Log files: removed with all that belongs to them and nothing else, rewritten in one step, never through a link."""
+
+import os
+import pathlib
+import threading
+import time
+
+import pytest
+
+from agentrun_operator import logfiles, redaction
+
+ROOT = "run-logs"
+FILES = ("r.pod.ndjson", "r.pod.stderr", "r.pod.ndjson.previous", "r.pod.owner")
+
+
+def make(root: pathlib.Path, *names: str, text: str = "x") -> pathlib.Path:
+    """A run's files below acme/ada; returns its log."""
+    folder = root / "acme" / "ada"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_text(text)
+    return folder / "r.pod.ndjson"
+
+
+def test_all_files_of_a_run_go_and_empty_folders_with_them(tmp_path: pathlib.Path) -> None:
+    """The root stays."""
+    log = make(tmp_path, *FILES)
+    assert logfiles.remove(str(tmp_path), str(log)) is True
+    assert list(tmp_path.iterdir()) == []
+    assert logfiles.remove(str(tmp_path), str(log)) is False
+
+
+def test_what_belongs_to_others_stays(tmp_path: pathlib.Path) -> None:
+    """Other runs of the agent, other agents, and files of a like name."""
+    others = ("r2.pod.ndjson", "r.ndjson", "xr.pod.ndjson", "r.pod.ndjson.bak")
+    log = make(tmp_path, *FILES, *others)
+    assert logfiles.remove(str(tmp_path), str(log)) is True
+    assert sorted(p.name for p in log.parent.iterdir()) == sorted(others)
+
+
+def test_a_folder_of_a_company_with_another_agent_stays(tmp_path: pathlib.Path) -> None:
+    """Only what is empty is tidied away."""
+    log = make(tmp_path, *FILES)
+    (tmp_path / "acme" / "bob").mkdir()
+    logfiles.remove(str(tmp_path), str(log))
+    assert [p.name for p in (tmp_path / "acme").iterdir()] == ["bob"]
+
+
+@pytest.mark.parametrize("missing", ["", "acme", "acme/ada"])
+def test_a_log_that_is_not_there_is_no_error(tmp_path: pathlib.Path, missing: str) -> None:
+    """Nor are its folders, nor the root."""
+    root = tmp_path / "nowhere" if not missing else tmp_path
+    (tmp_path / missing).mkdir(parents=True, exist_ok=True)
+    assert logfiles.remove(str(root), f"{root}/acme/ada/r.pod.ndjson") is False
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "acme/ada/r.ndjson", "acme/r.pod.ndjson", "acme/ada/x/r.pod.ndjson", "../x/ada/r.pod.ndjson",
+        "acme/../r.pod.ndjson", "acme/../../r.pod.ndjson", "acme/ada/.pod.ndjson", "acme/a da/r.pod.ndjson",
+        "acme/ada/r.pod.ndjson/x.pod.ndjson",
+    ],
+)  # fmt: skip
+def test_only_the_path_of_a_log_is_taken(tmp_path: pathlib.Path, path: str) -> None:
+    """Whatever a status says: it could have been written by somebody else."""
+    with pytest.raises(ValueError, match="is not a run's log below"):
+        logfiles.remove(str(tmp_path / ROOT), f"{tmp_path / ROOT}/{path}")
+
+
+@pytest.mark.parametrize("link", ["acme", "acme/ada"])
+def test_no_folder_is_entered_through_a_link(tmp_path: pathlib.Path, link: str) -> None:
+    """An agent could make one that leads into another agent's folder, or out of the volume."""
+    elsewhere = make(tmp_path / "elsewhere", *FILES)
+    root = tmp_path / ROOT
+    target = tmp_path / "elsewhere" / link
+    (root / link).parent.mkdir(parents=True)
+    (root / link).symlink_to(target)
+    with pytest.raises(OSError, match="Not a directory|Too many levels"):
+        logfiles.remove(str(root), f"{root}/acme/ada/r.pod.ndjson")
+    with pytest.raises(OSError, match="Not a directory|Too many levels"):
+        logfiles.redact(str(root), f"{root}/acme/ada/r.pod.ndjson", redaction.Redactor(["secret value"]))
+    assert elsewhere.exists()
+
+
+def test_a_link_in_the_place_of_a_log_is_removed_and_not_followed(tmp_path: pathlib.Path) -> None:
+    """What it pointed to stays."""
+    target = tmp_path / "target"
+    target.write_text("mine")
+    log = make(tmp_path / ROOT)
+    log.symlink_to(target)
+    assert logfiles.remove(str(tmp_path / ROOT), str(log)) is True
+    assert target.read_text() == "mine"
+
+
+def test_a_log_is_redacted_in_one_step_with_its_rights(tmp_path: pathlib.Path) -> None:
+    """Also what the agent wrote to stderr; a reader that has the old file open goes on reading that."""
+    log = make(tmp_path, "r.pod.ndjson", "r.pod.stderr", text="the secret value and sk-ant-0123456789\n")
+    log.chmod(0o640)
+    before = log.open()
+    logfiles.redact(str(tmp_path), str(log), redaction.Redactor(["secret value"]))
+    for path in (log, log.with_name("r.pod.stderr")):
+        assert path.read_text() == "the [redacted] and [redacted]\n"
+    assert log.stat().st_mode & 0o777 == 0o640
+    assert before.read() == "the secret value and sk-ant-0123456789\n"
+    assert sorted(p.name for p in log.parent.iterdir()) == ["r.pod.ndjson", "r.pod.stderr"]
+    before.close()
+
+
+def test_what_is_no_regular_file_is_not_rewritten(tmp_path: pathlib.Path) -> None:
+    """A pipe would block; a link would lead elsewhere; what an earlier try left behind is in nobody's way."""
+    target = tmp_path / "target"
+    target.write_text("the secret value")
+    log = make(tmp_path / ROOT)
+    os.mkfifo(log)
+    (log.parent / ".r.pod.stderr.redacted").write_text("left behind")
+    log.with_name("r.pod.stderr").write_text("the secret value")
+    known = redaction.Redactor(["secret value"])
+    logfiles.redact(str(tmp_path / ROOT), str(log), known)
+    assert log.is_fifo()
+    assert log.with_name("r.pod.stderr").read_text() == "the [redacted]"
+    log.unlink()
+    log.symlink_to(target)
+    with pytest.raises(OSError, match="Too many levels"):
+        logfiles.redact(str(tmp_path / ROOT), str(log), known)
+    assert target.read_text() == "the secret value"
+
+
+def test_owner_files_say_whose_a_log_is(tmp_path: pathlib.Path) -> None:
+    """What is malformed, a link, a pipe or in a strange folder is nobody's."""
+    root = tmp_path / ROOT
+    log = make(root, "r.pod.owner", text="team-a uid-1 WithRun\n")
+    make(root, "s.pod.owner", text="too few\n")
+    os.mkfifo(log.parent / "t.pod.owner")
+    (log.parent / "u.pod.owner").symlink_to(log.parent / "r.pod.owner")
+    (root / "acme" / "not an id").mkdir()
+    (root / "acme" / "not an id" / "r.pod.owner").write_text("team-a uid-2 WithRun\n")
+    (root / "linked").symlink_to(root / "acme")
+    assert logfiles.find_owned(str(root)) == [
+        (str(log), logfiles.Owner(namespace="team-a", uid="uid-1", policy="WithRun"))
+    ]
+    assert logfiles.find_owned(str(tmp_path / "nowhere")) == []
+
+
+def test_the_keeper_works_on_its_own_thread_and_survives_trouble() -> None:
+    """A volume in trouble is told to whoever waits, and to the log."""
+    keeper = logfiles.Keeper()
+    try:
+
+        def fail() -> None:
+            raise OSError(5, "Input/output error")
+
+        failed = keeper.do("remove", fail)
+        thread = keeper.do("ask", threading.current_thread)
+        assert thread.result(timeout=5) is not threading.current_thread()
+        assert isinstance(failed.exception(timeout=5), OSError)
+        abandoned = keeper.do("wait", lambda: time.sleep(0.05))
+        nobody = keeper.do("never", fail)
+        assert nobody.cancel()
+        assert abandoned.result(timeout=5) is None
+    finally:
+        keeper.close()
