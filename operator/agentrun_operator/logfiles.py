@@ -46,10 +46,11 @@ class Owner:
     policy: str
 
 
-def remove(root: str, log: str) -> bool:
-    """Remove a run's files, and its folders if nothing is left in them. ``log`` is below ``root``.
+def remove(root: str, log: str, uid: str) -> bool:
+    """Remove the files of the run with that uid, and its folders if nothing is left in them.
 
-    False if there was no log. Raises ValueError for a path that is no run's log, OSError.
+    False if there are none: a later run with the same ids writes to the same path, and its files are not touched.
+    Raises ValueError for a path that is no run's log below ``root``, OSError.
     """
     company, agent, run = _parts(root, log)
     with contextlib.ExitStack() as stack:
@@ -59,14 +60,17 @@ def remove(root: str, log: str) -> bool:
             agent_fd = _opened(stack, agent, company_fd)
         except FileNotFoundError:
             return False
-        found = _unlink_all(agent_fd, run)
+        owner = _owner(run + names.OWNER_SUFFIX, agent_fd)
+        if owner is None or owner.uid != uid:
+            return False
+        _unlink_all(agent_fd, run)
         # Only an empty folder can be removed, so nobody's files are lost if one is being made at this very moment.
         for name, fd in ((agent, company_fd), (company, top)):
             try:
                 os.rmdir(name, dir_fd=fd)
             except OSError:
                 break
-        return found
+        return True
 
 
 def redact(root: str, log: str, redactor: redaction.Redactor) -> None:
@@ -138,13 +142,10 @@ def _opened(stack: contextlib.ExitStack, name: str, folder: int | None = None) -
     return fd
 
 
-def _unlink_all(folder: int, run: str) -> bool:
-    found = False
+def _unlink_all(folder: int, run: str) -> None:
     for suffix in (*names.LOG_SUFFIXES, f"{names.LOG_SUFFIX}.previous", names.OWNER_SUFFIX):  # the owner file goes last
         with contextlib.suppress(FileNotFoundError):
             os.unlink(run + suffix, dir_fd=folder)
-            found = True
-    return found
 
 
 def _rewrite(folder: int, name: str, stream: redaction.Stream) -> None:
@@ -187,9 +188,9 @@ def _folders(path: str) -> list[str]:
         return []
 
 
-def _owner(path: str) -> Owner | None:
+def _owner(path: str, folder: int | None = None) -> Owner | None:
     try:
-        fd = os.open(path, _FILE)
+        fd = os.open(path, _FILE, dir_fd=folder)
     except OSError:
         return None
     try:

@@ -37,6 +37,8 @@ class Pod:
         self.uid: str = pods[0]["metadata"]["uid"]
         self._bind()
         self._log = site.volume / pathlib.PurePosixPath(status["logPath"]).relative_to("/paperclip")
+        [prepare] = [c for c in pods[0]["spec"]["initContainers"] if c["name"] == "prepare"]
+        self._owner: str = prepare["command"][5]
 
     def prepare(self, report: str, *, exit_code: int = 0) -> None:
         """The init containers end, the last of them with this termination message; the pod, if it failed."""
@@ -47,9 +49,10 @@ class Pod:
         self._write({"phase": "Failed" if exit_code else "Pending", "initContainerStatuses": ended})
 
     def run(self) -> None:
-        """The agent starts."""
+        """The log is prepared, and the agent starts."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._log.touch()
+        pathlib.Path(str(self._log).removesuffix(".ndjson") + ".owner").write_text(self._owner + "\n")
         self.set_state(phase="Running", state={"running": {"startedAt": _now()}})
 
     def write(self, data: bytes) -> None:

@@ -518,3 +518,43 @@ def test_events_tell_the_story(site: harness.Site) -> None:
     assert reasons() == ["JobCreated", "PodRunning", "RunFailed"]
     shown = site.kubectl.run("describe", harness.RUNS, "told", "-n", site.namespace)
     assert "claude_rate_limited: " in shown.partition("Events:")[2]
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_log_goes_with_its_run(site: harness.Site, *, down: bool) -> None:
+    """Also if the AgentRun is deleted while no operator is there: the next one sweeps up, and leaves others alone."""
+    site.start_operator()
+    logs = {}
+    for name, agent, policy in (("goes", "ada", "WithRun"), ("stays", "bob", "Never"), ("lives", "cy", "WithRun")):
+        site.create(name, agent={"id": agent}, retention={"log": policy})
+        pod = kubelet.Pod(site, name)
+        pod.run()
+        pod.write(kubelet.transcript("ok"))
+        pod.end(0)
+        site.wait_phase(name, *_ENDED)
+        logs[name] = site.log_file(name)
+    if down:
+        site.stop_operator()
+    for name in ("goes", "stays"):
+        site.kubectl.run("delete", harness.RUNS, name, "-n", site.namespace)
+    if down:
+        site.start_operator()
+
+    playground.wait_until(lambda: not logs["goes"].parent.exists(), seconds=20, what="the log to be removed")
+    assert logs["stays"].exists()
+    assert logs["lives"].exists()
+
+
+def test_a_run_is_deleted_when_its_time_is_over(site: harness.Site) -> None:
+    """With its log, its Job and its Secret; nothing is left behind in the namespace or on the volume."""
+    site.start_operator()
+    site.create("brief", retention={"runTTLSecondsAfterSucceeded": 1})
+    pod = kubelet.Pod(site, "brief")
+    pod.run()
+    log = site.log_file("brief")
+    pod.write(kubelet.transcript("ok"))
+    pod.end(0)
+
+    playground.wait_until(lambda: not site.list(harness.RUNS), seconds=30, what="the AgentRun to be deleted")
+    playground.wait_until(lambda: not log.parent.parent.exists(), seconds=20, what="the log to be removed")
+    assert site.list("secrets") == []

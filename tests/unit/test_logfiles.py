@@ -10,6 +10,8 @@ import pytest
 from agentrun_operator import logfiles, redaction
 
 ROOT = "run-logs"
+UID = "uid-1"
+OWNER = f"team-a {UID} WithRun\n"
 FILES = ("r.pod.ndjson", "r.pod.stderr", "r.pod.ndjson.previous", "r.pod.owner")
 
 
@@ -18,23 +20,23 @@ def make(root: pathlib.Path, *names: str, text: str = "x") -> pathlib.Path:
     folder = root / "acme" / "ada"
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        (folder / name).write_text(text)
+        (folder / name).write_text(OWNER if name.endswith(".owner") and text == "x" else text)
     return folder / "r.pod.ndjson"
 
 
 def test_all_files_of_a_run_go_and_empty_folders_with_them(tmp_path: pathlib.Path) -> None:
     """The root stays."""
     log = make(tmp_path, *FILES)
-    assert logfiles.remove(str(tmp_path), str(log)) is True
+    assert logfiles.remove(str(tmp_path), str(log), UID) is True
     assert list(tmp_path.iterdir()) == []
-    assert logfiles.remove(str(tmp_path), str(log)) is False
+    assert logfiles.remove(str(tmp_path), str(log), UID) is False
 
 
 def test_what_belongs_to_others_stays(tmp_path: pathlib.Path) -> None:
     """Other runs of the agent, other agents, and files of a like name."""
     others = ("r2.pod.ndjson", "r.ndjson", "xr.pod.ndjson", "r.pod.ndjson.bak")
     log = make(tmp_path, *FILES, *others)
-    assert logfiles.remove(str(tmp_path), str(log)) is True
+    assert logfiles.remove(str(tmp_path), str(log), UID) is True
     assert sorted(p.name for p in log.parent.iterdir()) == sorted(others)
 
 
@@ -42,8 +44,18 @@ def test_a_folder_of_a_company_with_another_agent_stays(tmp_path: pathlib.Path) 
     """Only what is empty is tidied away."""
     log = make(tmp_path, *FILES)
     (tmp_path / "acme" / "bob").mkdir()
-    logfiles.remove(str(tmp_path), str(log))
+    logfiles.remove(str(tmp_path), str(log), UID)
     assert [p.name for p in (tmp_path / "acme").iterdir()] == ["bob"]
+
+
+@pytest.mark.parametrize("owner", ["team-a uid-2 WithRun", "", "nonsense", None])
+def test_the_files_of_another_run_at_the_same_path_stay(tmp_path: pathlib.Path, owner: str | None) -> None:
+    """A run that is created again writes to the same path; without an owner file nobody knows whose a log is."""
+    log = make(tmp_path, "r.pod.ndjson", "r.pod.stderr")
+    if owner is not None:
+        log.with_name("r.pod.owner").write_text(owner)
+    assert logfiles.remove(str(tmp_path), str(log), UID) is False
+    assert log.exists()
 
 
 @pytest.mark.parametrize("missing", ["", "acme", "acme/ada"])
@@ -51,7 +63,7 @@ def test_a_log_that_is_not_there_is_no_error(tmp_path: pathlib.Path, missing: st
     """Nor are its folders, nor the root."""
     root = tmp_path / "nowhere" if not missing else tmp_path
     (tmp_path / missing).mkdir(parents=True, exist_ok=True)
-    assert logfiles.remove(str(root), f"{root}/acme/ada/r.pod.ndjson") is False
+    assert logfiles.remove(str(root), f"{root}/acme/ada/r.pod.ndjson", UID) is False
 
 
 @pytest.mark.parametrize(
@@ -65,7 +77,7 @@ def test_a_log_that_is_not_there_is_no_error(tmp_path: pathlib.Path, missing: st
 def test_only_the_path_of_a_log_is_taken(tmp_path: pathlib.Path, path: str) -> None:
     """Whatever a status says: it could have been written by somebody else."""
     with pytest.raises(ValueError, match="is not a run's log below"):
-        logfiles.remove(str(tmp_path / ROOT), f"{tmp_path / ROOT}/{path}")
+        logfiles.remove(str(tmp_path / ROOT), f"{tmp_path / ROOT}/{path}", UID)
 
 
 @pytest.mark.parametrize("link", ["acme", "acme/ada"])
@@ -77,7 +89,7 @@ def test_no_folder_is_entered_through_a_link(tmp_path: pathlib.Path, link: str) 
     (root / link).parent.mkdir(parents=True)
     (root / link).symlink_to(target)
     with pytest.raises(OSError, match="Not a directory|Too many levels"):
-        logfiles.remove(str(root), f"{root}/acme/ada/r.pod.ndjson")
+        logfiles.remove(str(root), f"{root}/acme/ada/r.pod.ndjson", UID)
     with pytest.raises(OSError, match="Not a directory|Too many levels"):
         logfiles.redact(str(root), f"{root}/acme/ada/r.pod.ndjson", redaction.Redactor(["secret value"]))
     assert elsewhere.exists()
@@ -87,9 +99,9 @@ def test_a_link_in_the_place_of_a_log_is_removed_and_not_followed(tmp_path: path
     """What it pointed to stays."""
     target = tmp_path / "target"
     target.write_text("mine")
-    log = make(tmp_path / ROOT)
+    log = make(tmp_path / ROOT, "r.pod.owner")
     log.symlink_to(target)
-    assert logfiles.remove(str(tmp_path / ROOT), str(log)) is True
+    assert logfiles.remove(str(tmp_path / ROOT), str(log), UID) is True
     assert target.read_text() == "mine"
 
 

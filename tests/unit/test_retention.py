@@ -25,7 +25,7 @@ class Scene:
         self.caretaker = runner.Caretaker(self.config, self.kube)
         self.tasks: list[asyncio.Task[None]] = []
 
-    def log(self, name: str = "run-1", owner: str = "") -> pathlib.Path:
+    def log(self, name: str = "run-1", owner: str = f"team-a {builders.RUN_UID} WithRun") -> pathlib.Path:
         """A run's log on the volume."""
         path = self.volume / f"instances/default/run-logs/acme/coder/{name}.pod.ndjson"
         path.parent.mkdir(parents=True, exist_ok=True)

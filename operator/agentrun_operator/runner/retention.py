@@ -44,9 +44,9 @@ class Caretaker:
         log = self._local_log(run)
         if log is None or self._root is None:
             return False
-        kept = run.spec.retention
+        kept, uid = run.spec.retention, run.metadata.uid
         if kept.log is models.LogRetention.AFTER_FINISHED:
-            return await self._done("remove", functools.partial(logfiles.remove, self._root, log)) is not None
+            return await self._done("remove", functools.partial(logfiles.remove, self._root, log, uid)) is not None
         if kept.redact_log:
             await self._done("redact", functools.partial(logfiles.redact, self._root, log, redactor))
         return False
@@ -66,7 +66,7 @@ class Caretaker:
         self._expiry.pop(run.metadata.uid, None)
         log = self._local_log(run)
         if log is not None and self._root is not None and run.spec.retention.log is not models.LogRetention.NEVER:
-            self._keeper.do("remove", functools.partial(logfiles.remove, self._root, log))
+            self._keeper.do("remove", functools.partial(logfiles.remove, self._root, log, run.metadata.uid))
 
     async def sweep(self) -> None:
         """Remove the logs of runs whose deletion nobody saw. Forever, once an hour."""
@@ -106,9 +106,13 @@ class Caretaker:
         uids: set[str] = set()
         for namespace in watched or ("",):
             uids |= await self._client.list_run_uids(namespace)
-        orphans = [log for log, owner in mine if owner.policy != models.LogRetention.NEVER and owner.uid not in uids]
-        for log in orphans:
-            await self._done("remove", functools.partial(logfiles.remove, self._root, log))
+        orphans = [
+            (log, owner.uid)
+            for log, owner in mine
+            if owner.policy != models.LogRetention.NEVER and owner.uid not in uids
+        ]
+        for log, uid in orphans:
+            await self._done("remove", functools.partial(logfiles.remove, self._root, log, uid))
         return len(orphans)
 
     def _schedule(self, run: models.AgentRun) -> None:
