@@ -7,10 +7,10 @@ keeps two such values, so they hold a few hundred bytes, never the object itself
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from agentrun_operator import names
+from agentrun_operator import names, shapes
 
 MAIN_CONTAINER = "claude"
 
@@ -115,26 +115,26 @@ class JobFacts:
 
 def parse_job(body: Mapping[str, Any]) -> JobFacts:
     """Reduce a Job object (as JSON) to what decisions need."""
-    meta = _mapping(body.get("metadata"))
-    labels = _mapping(meta.get("labels"))
+    meta = shapes.mapping(body.get("metadata"))
+    labels = shapes.mapping(meta.get("labels"))
     owner = _controller(meta)
-    annotations = _mapping(meta.get("annotations"))
-    status = _mapping(body.get("status"))
-    namespace = _text(meta.get("namespace"))
+    annotations = shapes.mapping(meta.get("annotations"))
+    status = shapes.mapping(body.get("status"))
+    namespace = shapes.text(meta.get("namespace"))
     return JobFacts(
-        name=_text(meta.get("name")),
+        name=shapes.text(meta.get("name")),
         namespace=namespace,
-        uid=_text(meta.get("uid")),
-        owner_uid=_text(owner.get("uid")),
-        owner_name=_text(owner.get("name")),
+        uid=shapes.text(meta.get("uid")),
+        owner_uid=shapes.text(owner.get("uid")),
+        owner_name=shapes.text(owner.get("name")),
         agent_key=names.agent_key(
-            namespace, _text(labels.get(names.LABEL_COMPANY_ID)), _text(labels.get(names.LABEL_AGENT_ID))
+            namespace, shapes.text(labels.get(names.LABEL_COMPANY_ID)), shapes.text(labels.get(names.LABEL_AGENT_ID))
         ),
-        log_path=_text(annotations.get(names.ANNOTATION_LOG_PATH)),
-        created_at=_text(meta.get("creationTimestamp")),
-        started_at=_text(status.get("startTime")),
-        suspended=_mapping(body.get("spec")).get("suspend") is True,
-        prompt_metrics=_counts(_text(annotations.get(names.ANNOTATION_PROMPT_METRICS))),
+        log_path=shapes.text(annotations.get(names.ANNOTATION_LOG_PATH)),
+        created_at=shapes.text(meta.get("creationTimestamp")),
+        started_at=shapes.text(status.get("startTime")),
+        suspended=shapes.mapping(body.get("spec")).get("suspend") is True,
+        prompt_metrics=_counts(shapes.text(annotations.get(names.ANNOTATION_PROMPT_METRICS))),
         deleting=bool(meta.get("deletionTimestamp")),
         conditions=_conditions(status),
     )
@@ -142,20 +142,20 @@ def parse_job(body: Mapping[str, Any]) -> JobFacts:
 
 def parse_pod(body: Mapping[str, Any]) -> PodFacts:
     """Reduce a Pod object (as JSON) to what decisions need."""
-    meta = _mapping(body.get("metadata"))
-    status = _mapping(body.get("status"))
-    containers = [_container(_mapping(c)) for c in _sequence(status.get("containerStatuses"))]
+    meta = shapes.mapping(body.get("metadata"))
+    status = shapes.mapping(body.get("status"))
+    containers = [_container(shapes.mapping(c)) for c in shapes.sequence(status.get("containerStatuses"))]
     return PodFacts(
-        name=_text(meta.get("name")),
-        uid=_text(meta.get("uid")),
-        job_uid=_text(_controller(meta).get("uid")),
-        phase=_text(status.get("phase")) or "Pending",
-        node=_text(_mapping(body.get("spec")).get("nodeName")),
-        reason=_text(status.get("reason")),
-        message=_text(status.get("message")),
+        name=shapes.text(meta.get("name")),
+        uid=shapes.text(meta.get("uid")),
+        job_uid=shapes.text(_controller(meta).get("uid")),
+        phase=shapes.text(status.get("phase")) or "Pending",
+        node=shapes.text(shapes.mapping(body.get("spec")).get("nodeName")),
+        reason=shapes.text(status.get("reason")),
+        message=shapes.text(status.get("message")),
         deleting=bool(meta.get("deletionTimestamp")),
         conditions=_conditions(status),
-        init=tuple(_container(_mapping(c)) for c in _sequence(status.get("initContainerStatuses"))),
+        init=tuple(_container(shapes.mapping(c)) for c in shapes.sequence(status.get("initContainerStatuses"))),
         main=next((c for c in containers if c.name == MAIN_CONTAINER), None),
     )
 
@@ -165,56 +165,40 @@ def _counts(text: str) -> dict[str, int] | None:
         counts = json.loads(text)
     except ValueError:
         return None
-    return {key: value for key, value in _mapping(counts).items() if isinstance(value, int)}
+    return {key: value for key, value in shapes.mapping(counts).items() if isinstance(value, int)}
 
 
 def _container(status: Mapping[str, Any]) -> ContainerFacts:
-    state = _mapping(status.get("state"))
-    waiting = _mapping(state.get("waiting"))
-    ended = _mapping(state.get("terminated"))
+    state = shapes.mapping(status.get("state"))
+    waiting = shapes.mapping(state.get("waiting"))
+    ended = shapes.mapping(state.get("terminated"))
     return ContainerFacts(
-        name=_text(status.get("name")),
+        name=shapes.text(status.get("name")),
         running="running" in state,
         terminated="terminated" in state,
-        waiting_reason=_text(waiting.get("reason")),
-        waiting_message=_text(waiting.get("message")),
-        exit_code=_number(ended.get("exitCode")),
-        signal=_number(ended.get("signal")) or 0,
-        reason=_text(ended.get("reason")),
-        message=_text(ended.get("message")),
-        started_at=_text(ended.get("startedAt") or _mapping(state.get("running")).get("startedAt")),
-        finished_at=_text(ended.get("finishedAt")),
+        waiting_reason=shapes.text(waiting.get("reason")),
+        waiting_message=shapes.text(waiting.get("message")),
+        exit_code=shapes.number(ended.get("exitCode")),
+        signal=shapes.number(ended.get("signal")) or 0,
+        reason=shapes.text(ended.get("reason")),
+        message=shapes.text(ended.get("message")),
+        started_at=shapes.text(ended.get("startedAt") or shapes.mapping(state.get("running")).get("startedAt")),
+        finished_at=shapes.text(ended.get("finishedAt")),
     )
 
 
 def _conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
     return tuple(
         Condition(
-            type=_text(c.get("type")),
-            status=_text(c.get("status")),
-            reason=_text(c.get("reason")),
-            message=_text(c.get("message")),
+            type=shapes.text(c.get("type")),
+            status=shapes.text(c.get("status")),
+            reason=shapes.text(c.get("reason")),
+            message=shapes.text(c.get("message")),
         )
-        for c in map(_mapping, _sequence(status.get("conditions")))
+        for c in map(shapes.mapping, shapes.sequence(status.get("conditions")))
     )
 
 
 def _controller(meta: Mapping[str, Any]) -> Mapping[str, Any]:
-    refs = map(_mapping, _sequence(meta.get("ownerReferences")))
+    refs = map(shapes.mapping, shapes.sequence(meta.get("ownerReferences")))
     return next((r for r in refs if r.get("controller")), {})
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _sequence(value: object) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

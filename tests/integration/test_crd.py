@@ -7,10 +7,8 @@ is tests/api_matrix.py; tests/unit/test_models.py proves that the table is compl
 
 import concurrent.futures
 import copy
-import http.client
 import json
 import re
-import ssl
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,39 +19,21 @@ import yaml
 from agentrun_operator import errors, models
 from hack import playground
 from hack.generate import examples
-from tests import api_matrix, builders, harness
+from tests import api_matrix, apiserver, builders, harness
 
 
-class Api:
-    """One connection to the API server, with the administrator's rights: a request takes a millisecond or two."""
-
-    def __init__(self, kubectl: playground.Kubectl) -> None:
-        config = json.loads(kubectl.run("config", "view", "--raw", "--minify", "-o", "json"))
-        cluster = config["clusters"][0]["cluster"]
-        self._token = config["users"][0]["user"]["token"]
-        trust = ssl.create_default_context(cafile=cluster["certificate-authority"])
-        host = cluster["server"].removeprefix("https://")
-        self._connection = http.client.HTTPSConnection(host, context=trust, timeout=30)
+class Api(apiserver.Connection):
+    """AgentRuns at the API server."""
 
     def call(self, method: str, path: str, body: object = None, kind: str = "application/json") -> tuple[int, Any]:
         """Status and answer of one request below the namespaces."""
-        self._connection.request(
-            method,
-            f"/apis/paperclip.io/v1alpha1/namespaces/{path}",
-            body=None if body is None else json.dumps(body),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": kind},
-        )
-        response = self._connection.getresponse()
-        return response.status, json.loads(response.read())
+        status, answer, _ = self.request(method, f"/apis/paperclip.io/v1alpha1/namespaces/{path}", body, kind)
+        return status, answer
 
     def patch(self, path: str, patch: Mapping[str, Any], *, dry_run: bool = True) -> tuple[int, Any]:
         """Merge ``patch`` into an object below the namespaces."""
         query = "fieldValidation=Strict" + ("&dryRun=All" if dry_run else "")
         return self.call("PATCH", f"{path}?{query}", patch, "application/merge-patch+json")
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
 
 
 @pytest.fixture(scope="module")

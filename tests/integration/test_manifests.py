@@ -7,8 +7,6 @@ namespace that enforces Pod Security *restricted*, which Jobs are not subject to
 import copy
 import dataclasses
 import http.client
-import json
-import ssl
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,7 +18,7 @@ from hypothesis import strategies as st
 from agentrun_operator import manifest, models, names
 from agentrun_operator.manifest import inheritance
 from hack import playground
-from tests import builders, deps, strategies
+from tests import apiserver, builders, deps, strategies
 from tests.unit import test_manifest
 
 RESTRICTED = {
@@ -49,30 +47,15 @@ class Answer:
         return str(self.body.get("message", ""))
 
 
-class Api:
-    """One connection to the API server, with the administrator's rights: a request takes a few milliseconds."""
-
-    def __init__(self, kubectl: playground.Kubectl) -> None:
-        config = json.loads(kubectl.run("config", "view", "--raw", "--minify", "-o", "json"))
-        cluster = config["clusters"][0]["cluster"]
-        self._token = config["users"][0]["user"]["token"]
-        trust = ssl.create_default_context(cafile=cluster["certificate-authority"])
-        host = cluster["server"].removeprefix("https://")
-        self._connection = http.client.HTTPSConnection(host, context=trust, timeout=30)
+class Api(apiserver.Connection):
+    """Objects tried out at the API server."""
 
     def try_out(self, group: str, plural: str, body: Mapping[str, Any], namespace: str) -> Answer:
         """Have an object created in a namespace, but not stored; unknown and doubled fields are faults."""
         prefix = f"/apis/{group}" if "/" in group else f"/api/{group}"
         placed = {**body, "metadata": {**body["metadata"], "namespace": namespace}}
-        self._connection.request(
-            "POST",
-            f"{prefix}/namespaces/{namespace}/{plural}?dryRun=All&fieldValidation=Strict",
-            body=json.dumps(placed, ensure_ascii=False).encode(),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
-        )
-        response = self._connection.getresponse()
-        answer = json.loads(response.read())
-        return Answer(response.status, answer, tuple(response.headers.get_all("Warning", ())))
+        path = f"{prefix}/namespaces/{namespace}/{plural}?dryRun=All&fieldValidation=Strict"
+        return Answer(*self.request("POST", path, placed))
 
     def try_run(self, body: Mapping[str, Any], namespace: str) -> Answer:
         """An AgentRun."""
@@ -92,10 +75,6 @@ class Api:
         meta = {**template["metadata"], "generateName": f"{made.job['metadata']['name']}-"}
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]}
         return self.try_out("v1", "pods", body, namespace)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from agentrun_operator import entry, errors, manifest, models, names, settings
+from agentrun_operator import entry, errors, manifest, models, names, settings, shapes
 from agentrun_operator.cli import documents, transcript
 from agentrun_operator.manifest import inheritance
 
@@ -173,8 +173,8 @@ def read_surroundings(arguments: argparse.Namespace, given: Sequence[documents.D
         objects={
             (
                 kind,
-                _text(_meta(d.body).get("namespace")) or arguments.namespace,
-                _text(_meta(d.body).get("name")),
+                shapes.text(_meta(d.body).get("namespace")) or arguments.namespace,
+                shapes.text(_meta(d.body).get("name")),
             ): d.body
             for d in given
             if (kind := d.body.get("kind")) in ("Secret", "ConfigMap") and d.body.get("apiVersion") == "v1"
@@ -235,12 +235,12 @@ def _candidate(document: documents.Document, namespace: str) -> Candidate:
     body = {key: value for key, value in body.items() if key != "status"}  # the API server ignores it on creation
     meta = _meta(body)
     problems += _metadata_problems(body.get("metadata"), meta)
-    generate = _text(meta.get("generateName"))
+    generate = shapes.text(meta.get("generateName"))
     body["metadata"] = {
         **meta,
-        "name": _text(meta.get("name")) or (generate and generate + _GENERATED),
-        "namespace": _text(meta.get("namespace")) or namespace,
-        "uid": _text(meta.get("uid")) or NO_UID,
+        "name": shapes.text(meta.get("name")) or (generate and generate + _GENERATED),
+        "namespace": shapes.text(meta.get("namespace")) or namespace,
+        "uid": shapes.text(meta.get("uid")) or NO_UID,
     }
     spec = body.get("spec")
     if body.get("apiVersion") == models.AgentRun.API_VERSION or (isinstance(spec, Mapping) and "companyId" in spec):
@@ -279,7 +279,7 @@ def _metadata_problems(given: object, meta: Mapping[str, Any]) -> Iterator[Probl
         if field not in _META_FIELDS:
             yield Problem(path=f"metadata.{field}", message="there is no such field")
     for field in ("labels", "annotations"):
-        for key, value in _mapping(meta.get(field)).items():
+        for key, value in shapes.mapping(meta.get(field)).items():
             if not isinstance(value, str):
                 yield Problem(path=f"metadata.{field}.{key}", message="must be text; write it in quotes")
 
@@ -336,7 +336,7 @@ def _missing_keys(run: models.AgentRun, objects: _Objects) -> Iterator[errors.In
     references = [("Secret", "spec.apiTokenSecretRef", run.spec.api_token_secret_ref)]
     for index, variable in enumerate(run.spec.job.env):
         for field, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
-            ref = _mapping(_mapping(variable.value_from).get(field))
+            ref = shapes.mapping(shapes.mapping(variable.value_from).get(field))
             name, key = ref.get("name"), ref.get("key")
             if isinstance(name, str) and isinstance(key, str) and ref.get("optional") is not True:
                 path = f"spec.job.env[{index}].valueFrom.{field}"
@@ -383,12 +383,4 @@ def _invalid(sentence: str) -> errors.InvalidRunError:
 
 
 def _meta(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    return _mapping(body.get("metadata"))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    return shapes.mapping(body.get("metadata"))

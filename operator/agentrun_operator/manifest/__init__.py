@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agentrun_operator import errors, facts, models, names, prompts, settings
+from agentrun_operator import errors, facts, models, names, prompts, settings, shapes
 from agentrun_operator.manifest import bundle, container, inheritance, secrets, strategic
 
 __all__ = [
@@ -273,10 +273,10 @@ _OWN_VARIABLES = ("HOME", "CLAUDE_CONFIG_DIR")
 
 def _protected(template: Mapping[str, Any]) -> dict[str, Any]:
     """What a patch may not touch, by the path users would name. Total: a patch may leave anything in its wake."""
-    spec = _mapping(template.get("spec"))
-    agent = next((c for c in _objects(spec.get("containers")) if c.get("name") == facts.MAIN_CONTAINER), {})
-    mounts = _objects(agent.get("volumeMounts"))
-    labels = _mapping(_mapping(template.get("metadata")).get("labels"))
+    spec = shapes.mapping(template.get("spec"))
+    agent = next((c for c in shapes.objects(spec.get("containers")) if c.get("name") == facts.MAIN_CONTAINER), {})
+    mounts = shapes.objects(agent.get("volumeMounts"))
+    labels = shapes.mapping(shapes.mapping(template.get("metadata")).get("labels"))
     prefix = f"spec.containers[{facts.MAIN_CONTAINER}]"
     variables, inits = _by_name(agent.get("env")), _by_name(spec.get("initContainers"))
     volumes = _by_name(spec.get("volumes"))
@@ -296,7 +296,7 @@ def _protected(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_name(value: object) -> dict[Any, Mapping[str, Any]]:
-    return {item.get("name"): item for item in _objects(value)}
+    return {item.get("name"): item for item in shapes.objects(value)}
 
 
 def _words(init: Mapping[str, Any] | None) -> tuple[Any, Any]:
@@ -335,11 +335,3 @@ def _owner(run: models.AgentRun) -> dict[str, Any]:
         "controller": True,
         "blockOwnerDeletion": False,  # true would need the right to update finalizers of AgentRuns
     }
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _objects(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agentrun_operator import settings
+from agentrun_operator import settings, shapes
 
 # These speak of the operator and its container, not of the agent's, so no allow-list lets them through.
 # What speaks of the operator itself: its settings, its place, and cloud roles that its service account was given, whose
@@ -66,24 +66,24 @@ NOTHING = Inherited()
 
 def parse_own_pod(pod: Mapping[str, Any], config: settings.Settings) -> Inherited:
     """Reduce the operator's own pod (as JSON) to what ``config`` lets agents' pods inherit."""
-    spec = _mapping(pod.get("spec"))
+    spec = shapes.mapping(pod.get("spec"))
     container = _container(spec, config.pod_container)
     parts = config.inherited_parts
     volumes, mounts = _secret_volumes(spec, container, config)
     return Inherited(
-        image=_text(container.get("image")) if "image" in parts else "",
+        image=shapes.text(container.get("image")) if "image" in parts else "",
         claim=_claim(spec, container, config) if "claim" in parts else "",
         env=_env(container, settings.parse_list(config.inherit_env)),
         env_from=_env_from(container, settings.parse_list(config.inherit_env_from)),
         volumes=volumes,
         mounts=mounts,
         image_pull_secrets=_pull_secrets(spec) if "imagePullSecrets" in parts else (),
-        dns_config=_mapping(spec.get("dnsConfig")) or None if "dnsConfig" in parts else None,
+        dns_config=shapes.mapping(spec.get("dnsConfig")) or None if "dnsConfig" in parts else None,
     )
 
 
 def _container(spec: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    containers = _objects(spec.get("containers"))
+    containers = shapes.objects(spec.get("containers"))
     return next((c for c in containers if name and c.get("name") == name), next(iter(containers), {}))
 
 
@@ -92,8 +92,8 @@ def _claim(spec: Mapping[str, Any], container: Mapping[str, Any], config: settin
     mounted = {_absolute(mount["mountPath"]): mount.get("name") for mount in _mounts(container)}
     paths = [_absolute(path) for path in (config.data_path, config.data_mount) if path]
     name = next((mounted[path] for path in paths if path in mounted), None)
-    volume = next((v for v in _objects(spec.get("volumes")) if name and v.get("name") == name), {})
-    return _text(_mapping(volume.get("persistentVolumeClaim")).get("claimName"))
+    volume = next((v for v in shapes.objects(spec.get("volumes")) if name and v.get("name") == name), {})
+    return shapes.text(shapes.mapping(volume.get("persistentVolumeClaim")).get("claimName"))
 
 
 def _env(container: Mapping[str, Any], allowed: Sequence[str]) -> tuple[Mapping[str, Any], ...]:
@@ -101,8 +101,8 @@ def _env(container: Mapping[str, Any], allowed: Sequence[str]) -> tuple[Mapping[
     # does not expand what it cannot resolve.
     return tuple(
         entry
-        for entry in _objects(container.get("env"))
-        if (name := _text(entry.get("name")))
+        for entry in shapes.objects(container.get("env"))
+        if (name := shapes.text(entry.get("name")))
         and _matches(name, allowed)
         and not _matches(name, _OWN_VARIABLES)
         and _is_portable(entry)
@@ -113,15 +113,15 @@ def _is_portable(entry: Mapping[str, Any]) -> bool:
     source = entry.get("valueFrom")
     if source is None:
         return isinstance(entry.get("value", ""), str)
-    kinds = {kind for kind, reference in _mapping(source).items() if reference is not None}
+    kinds = {kind for kind, reference in shapes.mapping(source).items() if reference is not None}
     return bool(kinds) and kinds <= _PORTABLE_SOURCES
 
 
 def _env_from(container: Mapping[str, Any], allowed: Sequence[str]) -> tuple[Mapping[str, Any], ...]:
     taken = []
-    for entry in _objects(container.get("envFrom")):
-        sources = [_mapping(entry[key]) for key in ("secretRef", "configMapRef") if entry.get(key) is not None]
-        if sources and all(_matches(_text(source.get("name")), allowed) for source in sources):
+    for entry in shapes.objects(container.get("envFrom")):
+        sources = [shapes.mapping(entry[key]) for key in ("secretRef", "configMapRef") if entry.get(key) is not None]
+        if sources and all(_matches(shapes.text(source.get("name")), allowed) for source in sources):
             taken.append(entry)
     return tuple(taken)
 
@@ -134,11 +134,11 @@ def _secret_volumes(
     occupied = [_resolved(path) for path in (config.data_mount, *_OCCUPIED)]
     usable = [m for m in _mounts(container) if _is_usable(m) and _is_free(m["mountPath"], occupied)]
     volumes, mounts = [], []
-    for volume in _objects(spec.get("volumes")):
-        name = _text(volume.get("name"))
-        secret = _mapping(volume.get("secret"))
+    for volume in shapes.objects(spec.get("volumes")):
+        name = shapes.text(volume.get("name"))
+        secret = shapes.mapping(volume.get("secret"))
         of_volume = [mount for mount in usable if mount.get("name") == name]
-        if not (_matches(name, allowed) and _text(secret.get("secretName")) and of_volume):
+        if not (_matches(name, allowed) and shapes.text(secret.get("secretName")) and of_volume):
             continue
         inherited = _inherited_name(name)
         volumes.append({"name": inherited, "secret": _optional_secret(secret)})
@@ -153,7 +153,7 @@ def _optional_secret(secret: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_only(mount: Mapping[str, Any], volume: str) -> dict[str, Any]:
-    sub_path = _text(mount.get("subPath"))
+    sub_path = shapes.text(mount.get("subPath"))
     return {
         "name": volume,
         "mountPath": mount["mountPath"],
@@ -183,11 +183,11 @@ def _inherited_name(name: str) -> str:
 
 
 def _pull_secrets(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    return tuple(entry for entry in _objects(spec.get("imagePullSecrets")) if _text(entry.get("name")))
+    return tuple(entry for entry in shapes.objects(spec.get("imagePullSecrets")) if shapes.text(entry.get("name")))
 
 
 def _mounts(container: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [mount for mount in _objects(container.get("volumeMounts")) if _text(mount.get("mountPath"))]
+    return [mount for mount in shapes.objects(container.get("volumeMounts")) if shapes.text(mount.get("mountPath"))]
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
@@ -203,15 +203,3 @@ def _absolute(path: str) -> str:
 def _resolved(path: str) -> str:
     clean = _absolute(path)
     return clean.removeprefix("/var") if clean.startswith("/var/run/") else clean  # a link in most images
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _objects(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from agentrun_operator import facts, models, redaction, settings
+from agentrun_operator import facts, models, redaction, settings, shapes
 from agentrun_operator.manifest import environment
 from agentrun_operator.manifest.inheritance import Inherited
 
@@ -26,13 +26,13 @@ class SecretSources:
 def find(run: models.AgentRun, config: settings.Settings, inherited: Inherited) -> SecretSources:
     """What may hold a secret: literals whose name says so, and everything that comes from a Secret."""
     patch = _patch_of_agent(run)
-    env = [*environment.build(run, config, inherited), *_objects(patch.get("env"))]
-    env_from = [*inherited.env_from, *run.spec.job.env_from, *_objects(patch.get("envFrom"))]
-    refs = [_mapping(_mapping(entry.get("valueFrom")).get("secretKeyRef")) for entry in env]
+    env = [*environment.build(run, config, inherited), *shapes.objects(patch.get("env"))]
+    env_from = [*inherited.env_from, *run.spec.job.env_from, *shapes.objects(patch.get("envFrom"))]
+    refs = [shapes.mapping(shapes.mapping(entry.get("valueFrom")).get("secretKeyRef")) for entry in env]
     return SecretSources(
         values=frozenset(_literals(env)),
         keys=frozenset((ref["name"], ref["key"]) for ref in refs if {"name", "key"} <= ref.keys()),
-        whole=frozenset(ref["name"] for e in env_from if "name" in (ref := _mapping(e.get("secretRef")))),
+        whole=frozenset(ref["name"] for e in env_from if "name" in (ref := shapes.mapping(e.get("secretRef")))),
     )
 
 
@@ -44,14 +44,6 @@ def _literals(env: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _patch_of_agent(run: models.AgentRun) -> Mapping[str, Any]:
-    spec = _mapping((run.spec.job.pod_template or {}).get("spec"))
-    containers = _objects(spec.get("containers"))
+    spec = shapes.mapping((run.spec.job.pod_template or {}).get("spec"))
+    containers = shapes.objects(spec.get("containers"))
     return next((c for c in containers if c.get("name") == facts.MAIN_CONTAINER), {})
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _objects(value: object) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -1,0 +1,29 @@
+"""Read JSON whose shape nobody has checked: what is missing or of another type reads as empty, never as an error."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """``value`` if it is an object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def sequence(value: object) -> Sequence[Any]:
+    """``value`` if it is a list, else an empty one."""
+    return value if isinstance(value, list | tuple) else ()
+
+
+def objects(value: object) -> list[Mapping[str, Any]]:
+    """The objects in ``value``, if it is a list."""
+    return [item for item in sequence(value) if isinstance(item, Mapping)]
+
+
+def number(value: object) -> int | None:
+    """``value`` if it is a whole number, else None."""
+    return value if isinstance(value, int) else None
+
+
+def text(value: object) -> str:
+    """``value`` if it is a text, else an empty one."""
+    return value if isinstance(value, str) else ""
