@@ -199,4 +199,4 @@ def _owner(path: str, folder: int | None = None) -> Owner | None:
         return None
     finally:
         os.close(fd)
-    return Owner(*words) if len(words) == 3 else None  # noqa: PLR2004 - namespace, uid, policy
+    return Owner(*words[:3]) if len(words) >= 3 else None  # noqa: PLR2004 - namespace, uid, policy; perhaps "started"

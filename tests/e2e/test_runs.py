@@ -134,7 +134,9 @@ def test_a_cancelled_run_is_gone_within_15_seconds(site: Agents) -> None:
     assert status["error"]["code"] == "cancelled"
     assert status["exit"]["code"] == 143
     assert status["session"]["id"]
-    assert float(status["costUSD"]) > 0
+    assert status["usage"]["inputTokens"] > 0
+    # Asked to stop, the CLI writes a last result, and with it the cost, where it can: mostly, not always.
+    assert "result" not in status or float(status["costUSD"]) > 0
     assert site.list("pods") == []
     assert site.list("secrets") == []
 

@@ -398,3 +398,25 @@ def test_preparing_fails_where_a_folder_cannot_be_made(entry: Entry, tmp_path: p
     done = prepare(entry, tmp_path)
     assert done.returncode != 0
     assert b"instance" in done.stderr
+
+
+def test_a_second_pod_does_not_start_the_agent_again(entry: Entry, tmp_path: pathlib.Path) -> None:
+    """The first one was removed by force and may still be at work; init containers that merely run again go on."""
+    log = tmp_path / "instance/run-logs/acme/coder/run-1.pod.ndjson"
+    assert prepare(entry, tmp_path).returncode == 0
+    assert prepare(entry, tmp_path).returncode == 0
+    entry.out = log
+    assert entry.run("echo", "said").code == 0
+    again = prepare(entry, tmp_path)
+    assert again.returncode == 1
+    assert again.stderr == b"The agent of this run was started before, in another pod; it is not started twice.\n"
+    assert log.read_bytes() == b"said\n"
+
+
+def test_another_run_at_the_same_path_starts(entry: Entry, tmp_path: pathlib.Path) -> None:
+    """It has another uid: the object was deleted and created again."""
+    owner = tmp_path / "instance/run-logs/acme/coder/run-1.pod.owner"
+    assert prepare(entry, tmp_path).returncode == 0
+    owner.write_text("team-a 99999999-1111-4111-8111-111111111111 WithRun\nstarted\n")
+    assert prepare(entry, tmp_path).returncode == 0
+    assert owner.read_text() == f"team-a {builders.RUN_UID} WithRun\n"

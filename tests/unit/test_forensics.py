@@ -184,6 +184,7 @@ CLUSTER: list[Row] = [
     ("kubelet forgot the container of an evicted pod", known(pod=pod(("DisruptionTarget", "True", "TerminationByKubelet", ""), main=exited(137, "ContainerStatusUnknown"))), Code.POD_EVICTED),
     ("a condition that is not true", known(INIT, TEXT, code=0, pod=pod(("DisruptionTarget", "False", "x", ""))), Code.TRUNCATED),
     ("Job deadline", known(INIT, TOOL, code=143, job=LATE), Code.TIMEOUT),
+    ("Job gone, exit unseen, the CLI was interrupted", known(INIT, TEXT, ended("error_during_execution", terminal_reason="aborted_tools"), job=job(gone=True)), Code.JOB_DELETED_EXTERNALLY),
     ("Job deadline, pod never there", known(job=LATE), Code.TIMEOUT),
     ("init container failed", known(pod=pod(init=(INIT_OK, INIT_BAD), main=waiting("PodInitializing"))), Code.INIT_FAILED),
     ("init container failed without words", known(pod=pod(init=(facts.ContainerFacts(name="i", terminated=True, exit_code=2),))), Code.INIT_FAILED),

@@ -41,13 +41,15 @@ trap 'forward 129' HUP
 fifo=${TMPDIR:-/tmp}/run-agent.$$
 rm -f "$fifo.out" "$fifo.err"
 mkfifo -m 600 "$fifo.out" "$fifo.err" || exit 125
-( trap '' TERM INT HUP; exec tee "$out" ) <"$fifo.out" &           # outlives the signals; ends at EOF
+( trap '' TERM INT HUP; exec tee "$out" 2>/dev/null ) <"$fifo.out" & # outlives the signals; ends at EOF; its exit status tells
 tee_out=$!
 ( trap '' TERM INT HUP; exec tee "$err" >&2 ) <"$fifo.err" &
 tee_err=$!
 exec 3>"$fifo.out" 4>"$fifo.err"                                   # we hold the write ends: EOF is certain even if CMD never starts
 rm -f "$fifo.out" "$fifo.err"
 if [ -n "$stop" ]; then exec 3>&- 4>&-; wait "$tee_out" "$tee_err"; finish "$stop"; fi
+owner=${out%.ndjson}.owner                                         # a second pod of this run will not start another agent
+if [ -e "$owner" ]; then { echo started >>"$owner"; } 2>/dev/null; fi
 "$@" <"$prompt" >&3 2>&4 3>&- 4>&- &
 pid=$!
 exec 3>&- 4>&-

@@ -81,7 +81,9 @@ def _cause(known: Facts) -> Failure:
     failure = cluster.find_oom(known)
     if failure is None and result is not None and not known.killed and not provider.interrupted(result):
         failure = _result_cause(known)
-    failure = failure or cluster.find_cause(known) or _result_cause(known)
+    failure = failure or cluster.find_cause(known)
+    if failure is None and not (known.exit_code is None and result is not None and provider.interrupted(result)):
+        failure = _result_cause(known)  # else a signal ended it that nobody saw: what took the pod is the cause
     if failure is not None:
         return failure
     if known.exit_code is None:

@@ -86,8 +86,9 @@ def _deadline(known: case.Facts) -> case.Failure | None:
     if failure is None or failure.reason != "DeadlineExceeded":
         return None
     text = messages.sentence(
-        "Kubernetes stopped the Job because it ran longer than its activeDeadlineSeconds.",
-        "Raise spec.timeouts.timeoutSeconds if the work needs more time.",
+        "Kubernetes stopped the Job because it ran longer than its limit"
+        + (f" of {known.limit_seconds} s (spec.timeouts.timeoutSeconds)." if known.limit_seconds else "."),
+        "Raise the limit if the work needs more time; the session can be resumed.",
     )
     return case.Failure(code=_Code.TIMEOUT, message=text)
 

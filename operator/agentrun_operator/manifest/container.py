@@ -27,14 +27,23 @@ _INIT_RESOURCES = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu
 
 # A log left by an earlier object with the same run id must not be taken for this run's: it is moved aside before the
 # agent starts, so whatever stands at the path once the agent runs is this run's own.
+#
+# Kubernetes makes a second pod when the first one was removed by force, and the first agent may still be at work then:
+# the owner file says that it was started, and no second one is.
 _PREPARE = """\
 set -eu
 log=$1 owner=$2; shift 2
+trap '[ $? -eq 0 ] || df -P "${log%/*}" >&2' EXIT
 umask 027
-mkdir -p "$(dirname "$log")"
+mkdir -p "${log%/*}"
+own=${log%.ndjson}.owner
+if [ -e "$own" ] && { read -r whose && read -r state; } <"$own" && [ "$whose $state" = "$owner started" ]; then
+  echo "The agent of this run was started before, in another pod; it is not started twice." >&2
+  trap - EXIT; exit 1
+fi
 if [ -e "$log" ]; then mv -f "$log" "$log.previous"; fi
 : >"$log"
-printf '%s\\n' "$owner" >"${log%.ndjson}.owner"
+printf '%s\\n' "$owner" >"$own"
 for folder do mkdir -p "$folder"; done
 """
 

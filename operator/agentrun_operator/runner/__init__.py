@@ -252,8 +252,7 @@ class Supervisor:
             if seen.found and not fields.lacks_its_end(seen, pod):  # it came to its end since the plan was made
                 return 0
         from_pod = await objects.read_pod_log(self._deps, run, pod)
-        more = from_pod.transcript.bytes >= seen.transcript.bytes
-        self._pod_log = from_pod if more else dataclasses.replace(seen, found=True)
+        self._pod_log = _fuller(from_pod, seen)
         return 0
 
     async def _tidied(self, run: models.AgentRun, after: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -280,6 +279,14 @@ class Supervisor:
     def _next_backoff(self) -> float:
         self._backoff = min(max(self._backoff * 2, _FIRST_BACKOFF_SECONDS), _LONGEST_BACKOFF_SECONDS)
         return self._backoff * random.uniform(0.5, 1)  # noqa: S311 - spreads retries, guards nothing
+
+
+def _fuller(from_pod: status.LogSeen, from_file: status.LogSeen) -> status.LogSeen:
+    """The log that has the end, or else more of it: both can be short, for a pod's log is rotated."""
+    pod, file = from_pod.transcript, from_file.transcript
+    if (pod.result_seen, pod.bytes) >= (file.result_seen, file.bytes):
+        return dataclasses.replace(from_pod, stderr_tail=from_file.stderr_tail or from_pod.stderr_tail)
+    return dataclasses.replace(from_file, found=True)
 
 
 def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[str], None], argument: str) -> None:

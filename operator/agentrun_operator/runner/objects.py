@@ -103,7 +103,8 @@ async def read_pod_log(deps: Deps, run: models.AgentRun, pod: facts.PodFacts | N
         found=transcript.bytes > 0,
         drained=True,
         last_growth=datetime.datetime.now(datetime.UTC) if transcript.bytes else None,
-        stderr_tail=transcript.first_plain_text,
+        # Both streams are one here. Before the first event it is the CLI's word; later it may be a broken event's rest.
+        stderr_tail="" if transcript.events else transcript.first_plain_text,
     )
 
 

@@ -39,6 +39,7 @@ class LogSeen:
             transcript=dataclasses.replace(
                 said,
                 first_plain_text=_clean(said.first_plain_text, redactor),
+                last_tool=_clean(said.last_tool, redactor),
                 result=_clean_result(said, redactor),
                 api_failure=said.api_failure
                 and dataclasses.replace(said.api_failure, text=_clean(said.api_failure.text, redactor)),
