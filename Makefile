@@ -10,6 +10,7 @@ PYTHON ?= python3
 NAME ?= dev
 LEVEL ?= node
 CLUSTER ?= local
+SECONDS ?= 600
 export CLUSTER
 
 BIN := .venv/bin
@@ -58,6 +59,10 @@ test-integration: setup ## Tests against a real API server
 .PHONY: test-e2e
 test-e2e: setup ## Tests against a real kubelet (needs root)
 	@$(BIN)/python -m hack.verify e2e
+
+.PHONY: fuzz
+fuzz: venv ## Fuzz the parsers for SECONDS (600); finds are kept in build/fuzz/failures
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 .PHONY: lint
 lint: venv ## Style, budgets, formatting, undeclared or unused dependencies

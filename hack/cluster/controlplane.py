@@ -112,6 +112,7 @@ def controller_manager(layout: paths.Layout, record: state.Record) -> component.
         f"--kube-api-qps={_CLIENT_QPS}",
         f"--kube-api-burst={_CLIENT_BURST}",
         "--concurrent-job-syncs=20",
+        "--pvclaimbinder-sync-period=1s",  # 15 s by default, and every test has a claim of its own
         "--concurrent-gc-syncs=40",
         "--concurrent-ttl-after-finished-syncs=10",
         # A claim that names its volume is bound at the next round; the default of 15 s is most of such a test.

@@ -41,6 +41,9 @@ CONSTANT: typing.Final[dict[str, Message]] = {
 }
 
 _TODO = {"todos": [{"content": "a", "status": "in_progress", "activeForm": "doing a"}]}
+_EAT = "head -c 2G /dev/zero | tail"
+# Many processes, each smaller than the CLI: the kernel kills the largest one.
+_EAT_TOGETHER = "for i in $(seq 60); do (head -c 30M /dev/zero | tail | sleep 30) & done; wait"
 _ORPHANS = "nohup setsid sleep 45 >/dev/null 2>&1 & echo spawned; (sleep 46 &) ; echo x"
 
 # The first turn asks for tools; as soon as a result is there, the text ends the run.
@@ -60,6 +63,8 @@ TOOLS_THEN_TEXT: typing.Final[dict[str, tuple[Message, str]]] = {
         "Started in background, ending turn.",
     ),
     "orphan": (call(bash(_ORPHANS, "leave orphans")), "orphans left"),
+    "oomchild": (call(bash(f"{_EAT}; echo ended with $?", "A tool that needs 2 GiB")), "The tool ended."),
+    "oomself": (call(bash(_EAT_TOGETHER, "Sixty tools of 30 MiB")), "Never said."),
     "todo": (call(Tool("TodoWrite", _TODO)), "todo done"),
 }
 

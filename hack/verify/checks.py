@@ -4,6 +4,7 @@ A check is one or more commands; it passes when all of them exit with 0. The ord
 mistake shows early; nothing here depends on the order.
 """
 
+import importlib.util
 import os
 import sys
 from dataclasses import dataclass
@@ -28,11 +29,14 @@ class Check:
     name: str
     commands: tuple[tuple[str, ...], ...]
     needs_root: bool = False
+    needs_module: str = ""
 
     def obstacle(self) -> str | None:
         """Say in a sentence why this machine cannot run the check; None when it can."""
         if self.needs_root and os.geteuid() != 0:
             return f"{self.name} starts a kubelet and containers, which needs root; you are uid {os.geteuid()}"
+        if self.needs_module and importlib.util.find_spec(self.needs_module) is None:
+            return f"{self.name} needs {self.needs_module}, which pyproject.toml does not ask for on this machine"
         return None
 
 
@@ -50,6 +54,12 @@ CHECKS = (
         name="unit",
         # --cov-config names what must be at 100 %: [tool.coverage.report] in pyproject.toml.
         commands=(_module("pytest", "tests/unit", "tests/handlers", "--cov", "--cov-config=pyproject.toml"),),
+    ),
+    Check(
+        name="fuzz",
+        # What was found before is replayed, then the time is shared by the targets; `make fuzz` takes longer.
+        commands=(_module("pytest", "tests/fuzz"), _module("tests.fuzz", "--seconds", "60")),
+        needs_module="atheris",
     ),
     Check(name="integration", commands=(_module("pytest", "tests/integration"),)),
     Check(name="e2e", commands=(_module("pytest", "tests/e2e"),), needs_root=True),
