@@ -518,7 +518,7 @@ def test_a_line_that_is_too_long_is_counted(
     give(monkeypatch, b"x" * (17 * 1024 * 1024) + b"\n" + RESULT)
     code, out, err = run(capsys, "--file", "-")
     assert (code, out) == (0, "✔ success\n")
-    assert err == "agentrun logs: note: 1 lines of more than 16 MiB were left out\n"
+    assert err == "agentrun logs: note: 1 lines of more than 8 MiB were left out\n"
 
 
 class _Screen(io.StringIO):

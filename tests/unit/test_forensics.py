@@ -595,6 +595,22 @@ def test_quote_shows_words_and_no_protocol(text: str, expected: str) -> None:
     assert messages.quote(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("error: bad key", "error: bad key"),
+        ("one\ntwo\n", "one two"),
+        ('[claude-code:unrecognized_model] {"model":"x"}', "[claude-code:unrecognized_model]"),
+        ('esult":{}}\nkilled', "killed"),
+        ('{"type":"result"}\n', ""),
+        ("Error: cannot open [a]", "Error: cannot open [a]"),
+    ],
+)
+def test_stderr_is_quoted_without_protocol(text: str, expected: str) -> None:
+    """A pod's log mixes both streams, and a broken event may stand where the error should."""
+    assert messages.quote_stderr(text) == expected
+
+
 @hypothesis.given(st.text(max_size=400))
 def test_a_quote_is_always_one_clean_line(text: str) -> None:
     """Whatever is quoted."""

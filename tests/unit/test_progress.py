@@ -151,6 +151,26 @@ def test_without_model_usage_the_results_own_usage_adds_up() -> None:
     assert (seen.usage, seen.cost_usd) == (usage_of(7), None)
 
 
+@pytest.mark.parametrize(
+    ("name", "cost", "total", "tokens"),
+    [
+        ("2.1.329/resume_first", "0.01088", 0.01088, 2000),
+        ("2.1.329/resume_aftersigkill", "0.0052", 0.0052, 1000),  # what was killed is in no total
+        ("2.1.329/resume_aftersigkillmidtool", "0.0052", 0.0052, 1000),
+        ("2.1.329/snap_resume_off", "0.0026", 0.0104, 1000),  # another model than the session's first run
+        ("2.1.329/compact_slash", "0.0104", 0.03168, 2000),
+        ("2.1.329/resume_otherhome", "0", 0, 0),
+    ],
+)
+def test_of_a_resumed_session_this_runs_share_counts(name: str, cost: str, total: float, tokens: int) -> None:
+    """The session's total is in the result as the CLI printed it."""
+    seen = real(name)
+    assert seen.cost_usd == decimal.Decimal(cost)
+    assert seen.usage.input_tokens == tokens
+    assert seen.result is not None
+    assert seen.result.total_cost_usd == pytest.approx(total)
+
+
 @pytest.mark.parametrize("number", [-1, 1e13, "5", None, True, 1e999, float("nan")])
 def test_numbers_that_cannot_be_true_are_dropped(number: object) -> None:
     """Negative, absurd, infinite or no number at all: the others still count."""
@@ -215,6 +235,125 @@ def test_after_a_result_the_estimate_starts_anew() -> None:
     assert (seen.usage, seen.usage_is_estimate, seen.active_since_result) == (usage_of(15), True, True)
 
 
+def partial(inner: dict[str, Any], message: str | None = "m1", thread: str | None = None) -> dict[str, Any]:
+    """A stream_event."""
+    return {"type": "stream_event", "event": inner, "api_message_id": message, "parent_tool_use_id": thread}
+
+
+def starts(identity: str = "m1", thread: str | None = None, tokens: int = 10) -> dict[str, Any]:
+    """The beginning of a message: one token of output, whatever it will be."""
+    usage = {**api_usage(tokens), "output_tokens": 1}
+    return partial({"type": "message_start", "message": {"id": identity, "usage": usage}}, identity, thread)
+
+
+def ends(
+    output: object, message: str | None = "m1", thread: str | None = None, *, stop_reason: str | None = None
+) -> dict[str, Any]:
+    """The end of a message: all its output."""
+    inner = {"type": "message_delta", "usage": {"output_tokens": output}, "delta": {"stop_reason": stop_reason}}
+    return partial(inner, message, thread)
+
+
+def output_of(*events: dict[str, Any] | bytes) -> int:
+    """Output tokens of these events; an estimate, as there is no result."""
+    seen = fold(*events)
+    assert seen.usage_is_estimate
+    return seen.usage.output_tokens
+
+
+def test_with_partial_messages_the_estimate_knows_the_output() -> None:
+    """A real run of one message, with and without its result; its assistant event says 1."""
+    lines = (TRANSCRIPTS / "2.1.329/slow_partial/stdout.ndjson").read_bytes().splitlines()
+    before = fold(*lines[:-1])
+    assert (before.usage, before.usage_is_estimate) == (real("2.1.329/slow_partial").usage, True)
+    assert before.usage.output_tokens == 21
+    assert (before.turns, real("2.1.329/slow_partial").usage_is_estimate) == (1, False)
+    assert fold(*(line for line in lines[:-1] if b"stream_event" not in line)).usage.output_tokens == 1
+
+
+def test_a_message_in_pieces_counts_once() -> None:
+    """Its beginning, its blocks and its end are one message, and its end has the last word."""
+    block = assistant("m1", text(), usage={**api_usage(10), "output_tokens": 1})
+    assert output_of(starts(), block, block, ends(40)) == 40
+    assert output_of(starts(), ends(20), ends(40), block) == 40
+    assert output_of(starts(), block, ends(40), starts("m2"), ends(2, "m2")) == 42
+    assert fold(starts(), block, ends(40), starts("m2")).usage.input_tokens == 20
+
+
+def test_the_end_of_a_message_is_that_of_its_thread() -> None:
+    """Also without an id; one whose beginning was not seen is not counted, as it may be counted already."""
+    assert output_of(starts(), starts("s1", "t1"), ends(5, "s1", "t1"), ends(7)) == 12
+    assert output_of(starts(), ends(7, None)) == 7
+    assert output_of(starts(), ends(7, "m0")) == 1
+    assert output_of(starts(), ends(7, "m1", "t1")) == 1
+    assert fold(ends(7), ends(7, None)) == dataclasses.replace(
+        fold(), events=2, bytes=fold(ends(7), ends(7, None)).bytes
+    )
+
+
+@pytest.mark.parametrize("output", [-1, 1e13, "5", None])
+def test_an_end_with_numbers_that_cannot_be_true_changes_nothing(output: object) -> None:
+    """As everywhere."""
+    assert output_of(starts(), ends(output)) == 1
+
+
+def test_pieces_that_say_nothing_of_usage_are_counted_as_events_only() -> None:
+    """Text, unknown kinds, and what is no event inside."""
+    pieces = [
+        partial({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "x"}}),
+        partial({"type": "message_start", "message": 5}),
+        partial({"type": "message_delta"}),
+        {"type": "stream_event"},
+    ]
+    seen = fold(*pieces)
+    assert seen == progress.Transcript(events=4, bytes=seen.bytes)
+
+
+def test_a_message_that_begins_after_the_result_is_activity() -> None:
+    """Its pieces come before any of its blocks is whole."""
+    seen = fold(result(model_usage_since_last_result={"a": model_usage(5, 1)}), starts("m2", tokens=3))
+    assert (seen.active_since_result, seen.usage_is_estimate) == (True, True)
+    assert (seen.usage.input_tokens, seen.usage.output_tokens) == (8, 6)
+
+
+@pytest.mark.parametrize(
+    ("end", "degraded"),
+    [
+        (ends(0), True),
+        (ends(5), False),
+        (ends(0, stop_reason="end_turn"), False),
+        (ends(5, "m1", "t1"), True),
+        (partial({"type": "message_delta"}), True),
+        (partial({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}), False),
+    ],
+)
+def test_an_answer_is_not_degraded_if_its_end_tells_better(end: dict[str, Any], *, degraded: bool) -> None:
+    """Its assistant events were printed before that."""
+    assert fold(assistant("m1", stop_reason=None, usage={"output_tokens": 0}), end).degraded == degraded
+
+
+# A subagent as 2.1.329 prints it: main 2 messages, subagent 2, of which the last one comes as the tool's result only.
+SUBAGENT = [
+    assistant("m1", tool("t1", "Agent"), usage={**api_usage(10), "output_tokens": 1}),
+    {"type": "system", "subtype": "task_started", "task_id": "a1", "tool_use_id": "t1", "is_backgrounded": False},
+    {"type": "system", "subtype": "task_progress", "task_id": "a1", "usage": {"total_tokens": 1506, "tool_uses": 1}},
+    assistant("s1", tool("t2"), usage={**api_usage(10), "output_tokens": 1}, parent_tool_use_id="t1"),
+    {"type": "system", "subtype": "task_updated", "task_id": "a1", "patch": {"status": "completed"}},
+    {"type": "system", "subtype": "task_notification", "task_id": "a1", "usage": {"total_tokens": 1506}},
+    tool_result("t1"),
+    assistant("m2", text(), usage={**api_usage(10), "output_tokens": 1}),
+]
+
+
+def test_a_subagent_is_counted_once() -> None:
+    """Before the result by its messages, not by its task's own count; afterwards by the models' shares."""
+    before = fold(*SUBAGENT)
+    assert (before.usage.input_tokens, before.usage.output_tokens, before.turns) == (30, 3, 2)
+    after = fold(*SUBAGENT, result(usage=api_usage(20), model_usage_since_last_result={"a": model_usage(40, 0.02)}))
+    assert (after.usage, after.usage_is_estimate, after.turns) == (usage_of(40), False, 2)
+    assert not after.active_since_result
+
+
 @pytest.mark.parametrize(
     ("event", "active"),
     [
@@ -231,6 +370,93 @@ def test_the_agent_may_go_on_after_its_result(event: dict[str, Any] | bytes, *, 
     assert not fold(event).active_since_result
     assert fold(result(), event).active_since_result == active
     assert not fold(result(), event, result()).active_since_result
+
+
+def system(subtype: str, **fields: Any) -> dict[str, Any]:
+    """An event of the CLI itself."""
+    return {"type": "system", "subtype": subtype, **fields}
+
+
+def started(identity: object = "b1", *, behind: bool | None = True, **fields: Any) -> dict[str, Any]:
+    """A task begins, in the background unless said otherwise."""
+    where = {} if behind is None else {"is_backgrounded": behind}
+    return system("task_started", task_id=identity, **where, **fields)
+
+
+def updated(identity: str = "b1", **patch: Any) -> dict[str, Any]:
+    """Something of a task has changed."""
+    return system("task_updated", task_id=identity, patch=patch)
+
+
+def notified(identity: str = "b1", status: str = "completed") -> dict[str, Any]:
+    """A task has ended."""
+    return system("task_notification", task_id=identity, status=status)
+
+
+def all_tasks(*identities: str, **fields: Any) -> dict[str, Any]:
+    """The complete list of background tasks."""
+    return system("background_tasks_changed", tasks=[{"task_id": name, **fields} for name in identities])
+
+
+def test_a_background_task_keeps_the_run_active_after_its_result() -> None:
+    """Event by event, in the order of 2.1.329, which prints nothing while it waits for the task."""
+    begin = [all_tasks("b1"), started(), tool_result(), assistant("m1", text())]
+    assert not fold(*begin).active_since_result
+    assert fold(*begin, result()).active_since_result
+    end = [updated(status="completed", end_time=1), notified(), all_tasks()]
+    assert [fold(*begin, result(), *end[:n]).active_since_result for n in (1, 2, 3)] == [False] * 3
+    again = [{"type": "system", "subtype": "init"}, assistant("m2", text())]
+    assert fold(*begin, result(), *end, *again[:1]).active_since_result
+    assert not fold(*begin, result(), *end, *again, result()).active_since_result
+
+
+@pytest.mark.parametrize(
+    ("events", "active"),
+    [
+        ([started()], True),
+        ([started(behind=None)], True),
+        ([started(behind=False)], False),  # its tool call waits for it, so at the result it is over
+        ([started(ambient=True)], False),
+        ([started(None)], False),
+        ([started(5)], False),
+        ([started(""), started("")], False),
+        ([started(), notified()], False),
+        ([started(), notified(status="stopped")], False),
+        ([started(), notified("b2")], True),
+        ([started(), started("b2"), notified()], True),
+        ([started("b" * 5000), notified("b" * 5000)], False),
+        ([started(), updated(status="killed")], False),
+        ([started(), updated(status="failed")], False),
+        ([started(), updated(status="paused")], True),
+        ([started(), updated(description="d")], True),
+        ([started(), system("task_updated", task_id="b1", patch="x")], True),
+        ([started(), updated(is_backgrounded=False)], False),
+        ([started(behind=False), updated(is_backgrounded=True)], True),
+        ([started(behind=False), updated(is_backgrounded=True), notified()], False),
+        ([updated("b2")], False),
+        ([all_tasks("b1")], True),
+        ([all_tasks("b1", ambient=True)], False),
+        ([started(), all_tasks()], False),
+        ([all_tasks("b1", "b2"), all_tasks("b2"), notified("b1")], True),
+        ([started(), system("background_tasks_changed")], True),  # an unreadable list says nothing
+        ([started(), system("background_tasks_changed", tasks=5)], True),
+        ([started(), system("task_progress", task_id="b1")], True),
+        ([notified()], False),
+    ],
+)
+def test_a_task_is_at_work_until_it_is_said_to_have_ended(events: list[dict[str, Any]], *, active: bool) -> None:
+    """Whether it began before the result or after it."""
+    assert fold(*events, result()).active_since_result == active
+    assert fold(result(), *events).active_since_result == active
+    assert not fold(*events).active_since_result
+
+
+def test_of_many_tasks_the_last_ones_are_remembered() -> None:
+    """The run counts as active until the last of those has ended."""
+    events = [started(f"b{n}") for n in range(100)]
+    ends = [notified(f"b{n}") for n in range(100)]
+    assert fold(*events, result(), *ends[:99]).active_since_result
+    assert not fold(*events, result(), *ends).active_since_result
 
 
 def test_turns_are_messages_of_the_main_thread() -> None:
@@ -420,6 +646,9 @@ def flood(seen: progress.Progress, numbers: range) -> None:
         seen.fold(stream.ApiRetry(attempt=i, error=long * 10, session_id=long * 100))
         seen.fold(stream.RateLimit(info=stream.RateLimitInfo(status="rejected", kind=long * 100)))
         seen.fold(stream.PlainText(text=long))
+        seen.fold(stream.TaskStarted(task_id=f"b{long}", description=long))
+        seen.fold(stream.BackgroundTasksChanged(tasks=[stream.BackgroundTask(task_id=f"{n}{long}") for n in range(99)]))
+        seen.fold(stream.PermissionDenied(message=long))
         seen.feed(b"y" * 1000 + b"\n")
 
 

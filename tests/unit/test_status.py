@@ -98,6 +98,7 @@ TURN: Body = {
     },
 }
 SPOKEN: Body = {"type": "assistant", "message": {"id": "m1", "content": [{"type": "text", "text": "Hm."}]}}
+IN_BACKGROUND: Body = {"type": "system", "subtype": "task_started", "task_id": "b1", "is_backgrounded": True}
 RESULT: Body = {
     "type": "result",
     "subtype": "success",
@@ -246,6 +247,7 @@ STOPS = {
     "its result was printed almost resultGraceSeconds ago": Step(seen=Seen(now=at(119.9), job=JOB, pod=RUNNING, log=said(INIT, RESULT)), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "its result was printed resultGraceSeconds ago": Step(seen=Seen(now=at(120), job=JOB, pod=RUNNING, log=said(INIT, RESULT)), action=Action.STOP, phase="Running", reason="ResultGraceExceeded", look=5),
     "it went on after its result": Step(seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=said(INIT, RESULT, TURN)), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "its result was printed long ago, but a task goes on in the background": Step(seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=said(INIT, IN_BACKGROUND, RESULT)), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "it was silent for long, without a result": Step(seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=said(INIT, TURN)), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "its result was read, nobody saw when": Step(seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=said(INIT, RESULT, grown=None)), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "its result was printed long ago and it has ended": Step(seen=Seen(now=at(9999), job=JOB, pod=ended(1, phase="Running"), log=said(INIT, RESULT)), action=Action.WAIT, phase="Pending", reason="Finishing", look=5),

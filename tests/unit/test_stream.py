@@ -142,7 +142,8 @@ def test_plain_text_replaces_broken_characters() -> None:
     ("line", "expected"),
     [
         ({"type": "brand_new", "subtype": "x", "session_id": "s"}, ("brand_new", "x", "s")),
-        ({"type": "system", "subtype": "hook_started"}, ("system", "hook_started", None)),
+        ({"type": "system", "subtype": "brand_new"}, ("system", "brand_new", None)),
+        ({"type": "user/x", "event": {"type": "message_start"}}, ("user/x", "", None)),
         ({"type": "system"}, ("system", "", None)),
         ({"type": "init"}, ("init", "", None)),
         ({}, ("", "", None)),
@@ -285,6 +286,202 @@ def test_a_message_of_the_cli_itself_is_synthetic() -> None:
     assert not stream.Assistant(message=stream.Message(model="claude")).synthetic
 
 
+# Lines as 2.1.329 prints them, without their uuid and what is not read.
+NOTICES: list[tuple[str, dict[str, Any], stream.Event]] = [
+    ("status", {"status": "compacting"}, stream.Status(status="compacting")),
+    ("status", {"status": None, "compact_result": "success"}, stream.Status(compact_result="success")),
+    (
+        "status",
+        {"compact_result": "failed", "compact_error": "e"},
+        stream.Status(compact_result="failed", compact_error="e"),
+    ),
+    (
+        "compact_boundary",
+        {"compact_metadata": {"trigger": "manual", "pre_tokens": 1507, "post_tokens": 2614, "duration_ms": 150}},
+        stream.CompactBoundary(metadata=stream.CompactMetadata(trigger="manual", pre_tokens=1507, post_tokens=2614)),
+    ),
+    (
+        "permission_denied",
+        {"tool_name": "Write", "tool_use_id": "t1", "message": "not granted", "decision_reason_type": "x"},
+        stream.PermissionDenied(tool_name="Write", tool_use_id="t1", message="not granted"),
+    ),
+    (
+        "hook_started",
+        {"hook_id": "h", "hook_name": "SessionStart:startup", "hook_event": "SessionStart"},
+        stream.HookStarted(hook_name="SessionStart:startup", hook_event="SessionStart"),
+    ),
+    (
+        "hook_response",
+        {"hook_name": "n", "hook_event": "Stop", "output": "o", "stderr": "", "exit_code": 2, "outcome": "error"},
+        stream.HookResponse(hook_name="n", hook_event="Stop", exit_code=2, outcome="error"),
+    ),
+    (
+        "task_started",
+        {"task_id": "b1", "run_id": "r", "tool_use_id": "t1", "description": "bg", "is_backgrounded": True,
+         "task_type": "local_bash"},
+        stream.TaskStarted(
+            task_id="b1", tool_use_id="t1", description="bg", is_backgrounded=True, task_type="local_bash"
+        ),
+    ),
+    (
+        "task_progress",
+        {"task_id": "a1", "tool_use_id": "t1", "description": "Running sub", "usage": {"total_tokens": 1506},
+         "last_tool_name": "Bash"},
+        stream.TaskProgress(task_id="a1", tool_use_id="t1", description="Running sub", last_tool_name="Bash"),
+    ),
+    (
+        "task_updated",
+        {"task_id": "b1", "patch": {"status": "completed", "end_time": 1795277035898}},
+        stream.TaskUpdated(task_id="b1", patch=stream.TaskPatch(status="completed")),
+    ),
+    (
+        "task_updated",
+        {"task_id": "b1", "patch": {"description": "d", "error": "e", "is_backgrounded": True}},
+        stream.TaskUpdated(task_id="b1", patch=stream.TaskPatch(description="d", error="e", is_backgrounded=True)),
+    ),
+    (
+        "task_notification",
+        {"task_id": "b1", "tool_use_id": "t1", "status": "completed", "output_file": "/tmp/x", "summary": "done"},
+        stream.TaskNotification(
+            task_id="b1", tool_use_id="t1", status="completed", output_file="/tmp/x", summary="done"
+        ),
+    ),
+    ("background_tasks_changed", {"tasks": []}, stream.BackgroundTasksChanged(tasks=[])),
+    (
+        "background_tasks_changed",
+        {"tasks": [{"task_id": "b1", "run_id": "r", "task_type": "local_bash", "description": "bg", "ambient": True}]},
+        stream.BackgroundTasksChanged(
+            tasks=[stream.BackgroundTask(task_id="b1", task_type="local_bash", description="bg", ambient=True)]
+        ),
+    ),
+    (
+        "model_fallback",
+        {"trigger": "overloaded", "original_model": "a", "fallback_model": "b", "content": "c"},
+        stream.ModelFallback(trigger="overloaded", original_model="a", fallback_model="b", content="c"),
+    ),
+    (
+        "model_refusal_fallback",
+        {"trigger": "refusal", "direction": "retry", "original_model": "a", "fallback_model": "b", "content": "c"},
+        stream.ModelRefusalFallback(original_model="a", fallback_model="b", content="c"),
+    ),
+    (
+        "model_refusal_no_fallback",
+        {"original_model": "a", "content": ""},
+        stream.ModelRefusalNoFallback(original_model="a", content=""),
+    ),
+    ("informational", {"content": "c", "level": "notice"}, stream.Informational(content="c", level="notice")),
+    (
+        "thinking_tokens",
+        {"estimated_tokens": 50, "estimated_tokens_delta": 5},
+        stream.ThinkingTokens(estimated_tokens=50, estimated_tokens_delta=5),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("subtype", "fields", "expected"), NOTICES)
+def test_what_the_cli_tells_beside_the_conversation_is_typed(
+    subtype: str, fields: dict[str, Any], expected: stream.Event
+) -> None:
+    """The fields that are worth keeping; others are left out."""
+    line = {"type": "system", "subtype": subtype, **fields, "session_id": "s", "uuid": "u"}
+    assert stream.parse(json.dumps(line).encode()) == msgspec.structs.replace(expected, session_id="s")
+
+
+@pytest.mark.parametrize("subtype", sorted({subtype for subtype, _, _ in NOTICES}))
+def test_a_notice_with_wrong_fields_keeps_its_type(subtype: str) -> None:
+    """Every field may be of another type than today, or missing."""
+    names = {name for notice, fields, _ in NOTICES if notice == subtype for name in fields}
+    line = {"type": "system", "subtype": subtype, **dict.fromkeys(names, [[5]]), "session_id": "s"}
+    event = stream.parse(json.dumps(line).encode())
+    bare = stream.parse(json.dumps({"type": "system", "subtype": subtype, "session_id": "s"}).encode())
+    assert type(event) is type(bare)
+    assert not isinstance(event, stream.Unknown | stream.PlainText | None)
+    assert event.session_id == "s"
+    if not isinstance(event, stream.BackgroundTasksChanged):
+        assert event == bare
+
+
+def test_of_a_list_of_tasks_the_readable_ones_are_kept() -> None:
+    """As everywhere."""
+    line = b'{"type":"system","subtype":"background_tasks_changed","tasks":[5,{"task_id":7},{"task_id":"b"}]}'
+    expected = [stream.BackgroundTask(), stream.BackgroundTask(task_id="b")]
+    assert stream.parse(line) == stream.BackgroundTasksChanged(tasks=expected)
+
+
+def test_a_sign_of_life_of_a_tool_is_typed() -> None:
+    """Printed every half minute."""
+    line = (
+        b'{"type":"tool_progress","tool_use_id":"t-heartbeat-0","tool_name":"Bash","parent_tool_use_id":"t",'
+        b'"elapsed_time_seconds":30,"heartbeat":true,"session_id":"s"}'
+    )
+    assert stream.parse(line) == stream.ToolProgress(
+        session_id="s", tool_use_id="t-heartbeat-0", tool_name="Bash", elapsed_time_seconds=30
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "failed"),
+    [
+        (stream.HookResponse(exit_code=0, outcome="success"), False),
+        (stream.HookResponse(), False),
+        (stream.HookResponse(exit_code=2), True),
+        (stream.HookResponse(outcome="error"), True),
+    ],
+)
+def test_a_hook_fails_by_its_exit_code_or_by_the_word_of_the_cli(event: stream.HookResponse, *, failed: bool) -> None:
+    """Old versions tell one of them only."""
+    assert event.failed == failed
+
+
+def partial(inner: object, **fields: object) -> stream.Event | None:
+    """A stream_event, parsed."""
+    around = {"session_id": "s", "parent_tool_use_id": "p", "api_message_id": "m1", "uuid": "u"}
+    return stream.parse(json.dumps({"type": "stream_event", "event": inner, **around, **fields}).encode())
+
+
+def test_the_start_and_the_end_of_a_message_are_read() -> None:
+    """With its id, its usage and its stop reason."""
+    usage = {"input_tokens": 1000, "output_tokens": 1, "service_tier": "standard"}
+    start = {"type": "message_start", "message": {"id": "m1", "content": [], "stop_reason": None, "usage": usage}}
+    message = stream.Message(id="m1", content=[], usage=stream.Usage(input_tokens=1000, output_tokens=1))
+    around: dict[str, Any] = {"session_id": "s", "parent_tool_use_id": "p", "message_id": "m1"}
+    assert partial(start) == stream.StreamEvent(event=stream.ApiEvent(type="message_start", message=message), **around)
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 21}}
+    assert partial(end) == stream.StreamEvent(
+        event=stream.ApiEvent(
+            type="message_delta", delta=stream.ApiDelta(stop_reason="end_turn"), usage=stream.Usage(output_tokens=21)
+        ),
+        **around,
+    )
+
+
+@pytest.mark.parametrize("kind", ["content_block_delta", "content_block_start", "message_stop", "ping", "brand_new"])
+def test_of_the_pieces_of_a_message_only_the_kind_is_read(kind: str) -> None:
+    """They come by the thousand, and the assistant event repeats what they say."""
+    event = partial({"type": kind, "index": 0, "delta": {"type": "text_delta", "text": "x"}, "usage": {}})
+    assert event == stream.StreamEvent(session_id="s", event=stream.ApiEvent(type=kind))
+
+
+@pytest.mark.parametrize(
+    ("inner", "event"),
+    [
+        (None, None),
+        ("words", None),
+        ({}, stream.ApiEvent()),
+        ({"type": 5}, stream.ApiEvent()),
+        ({"type": "message_start", "message": 5}, stream.ApiEvent(type="message_start")),
+        ({"type": "message_delta", "usage": [1], "delta": "x"}, stream.ApiEvent(type="message_delta")),
+    ],
+)
+def test_a_stream_event_without_a_readable_inside_is_one_all_the_same(
+    inner: object, event: stream.ApiEvent | None
+) -> None:
+    """What cannot be read is absent."""
+    seen = partial(inner)
+    assert isinstance(seen, stream.StreamEvent)
+    assert (seen.session_id, seen.event) == ("s", event)
+
+
 @hypothesis.given(st.binary(max_size=200))
 def test_parse_never_raises_for_bytes(line: bytes) -> None:
     """Whatever a process prints is an event, plain text or nothing."""
@@ -298,7 +495,7 @@ _JSON = st.recursive(
 )
 _FIELDS = (
     "subtype", "session_id", "message", "usage", "modelUsage", "model_usage_since_last_result", "errors", "is_error",
-    "rate_limit_info", "result", "attempt", "error",
+    "rate_limit_info", "result", "attempt", "error", "event", "patch", "tasks", "compact_metadata", "exit_code",
 )  # fmt: skip
 
 
@@ -306,9 +503,9 @@ _FIELDS = (
     deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )  # nested data, busy machines
 @hypothesis.given(
-    st.sampled_from(["system", "assistant", "user", "result", "rate_limit_event"]),
+    st.sampled_from(["system", "assistant", "user", "result", "rate_limit_event", "stream_event", "tool_progress"]),
     st.dictionaries(st.sampled_from(_FIELDS), _JSON, max_size=4),
-    st.sampled_from(["init", "api_retry", "success"]),
+    st.sampled_from(["init", "api_retry", "success", *sorted({subtype for subtype, _, _ in NOTICES})]),
 )
 def test_an_object_of_a_known_type_is_never_plain_text(kind: str, fields: dict[str, object], subtype: str) -> None:
     """Fields of any type may be lost, the event is not."""
@@ -324,7 +521,7 @@ def test_every_line_of_a_real_transcript_is_an_event(path: pathlib.Path) -> None
     for line in path.read_bytes().splitlines():
         event, plain = stream.parse(line), json.loads(line)
         assert event is not None
-        assert not isinstance(event, stream.PlainText)
+        assert not isinstance(event, stream.PlainText | stream.Unknown)  # all that is known to occur has its type
         assert event.session_id == plain["session_id"]
         if isinstance(event, stream.Result):
             assert (event.subtype, event.is_error, event.text) == (

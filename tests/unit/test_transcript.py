@@ -49,6 +49,11 @@ def limit(status: str | None, **fields: Any) -> stream.RateLimit:
     return stream.RateLimit(info=stream.RateLimitInfo(status=status, **fields))
 
 
+def compacted(before: int | None, after: int | None) -> stream.CompactBoundary:
+    """A compaction from so many tokens to so many."""
+    return stream.CompactBoundary(metadata=stream.CompactMetadata(pre_tokens=before, post_tokens=after))
+
+
 SHARE = {"a": stream.ModelUsage(input_tokens=10, output_tokens=2), "b": stream.ModelUsage(input_tokens=5)}
 
 
@@ -114,7 +119,40 @@ SHARE = {"a": stream.ModelUsage(input_tokens=10, output_tokens=2), "b": stream.M
         (stream.PlainText(text="sh: not found"), ["sh: not found"]),
         (stream.PlainText(text="[claude-code:unrecognized_model] {}"), ["[claude-code:unrecognized_model] {}"]),
         (stream.PlainText(text='{"type":"assis'), ["· an event is cut off here"]),
-        (stream.Unknown(type="system", subtype="compact_boundary"), ["· the conversation was compacted"]),
+        (compacted(1507, 2614), ["· the conversation was compacted: 1507 → 2614 tokens"]),
+        (compacted(-5, 10**30), ["· the conversation was compacted: 0 → 0 tokens"]),
+        (compacted(5, None), ["· the conversation was compacted"]),
+        (stream.CompactBoundary(), ["· the conversation was compacted"]),
+        (stream.PermissionDenied(tool_name="Bash", message="no\nway"), ["! Bash was denied: no way"]),
+        (stream.PermissionDenied(), ["! a tool was denied"]),
+        (stream.PermissionDenied(tool_name="x" * 99, message="y" * 300), [f"! {'x' * 79}… was denied: {'y' * 199}…"]),
+        (stream.HookStarted(hook_name="Stop"), []),
+        (stream.HookResponse(hook_name="Stop", exit_code=0, outcome="success"), []),
+        (stream.HookResponse(hook_name="Stop", exit_code=2, outcome="error"), ["! the hook Stop failed: exit code 2"]),
+        (stream.HookResponse(outcome="error"), ["! the hook ? failed: error"]),
+        (stream.TaskStarted(description="bg", is_backgrounded=True), ["· background task started: bg"]),
+        (stream.TaskStarted(), ["· background task started"]),
+        (stream.TaskStarted(description="ls", is_backgrounded=False), []),
+        (stream.TaskStarted(description="tidy", is_backgrounded=True, ambient=True), []),
+        (stream.TaskProgress(description="Running"), []),
+        (stream.TaskUpdated(patch=stream.TaskPatch(status="completed")), []),
+        (stream.TaskNotification(status="completed", summary="all\ngood"), ["· task completed: all good"]),
+        (stream.TaskNotification(status="failed", output_file="/x"), ["! task failed"]),
+        (stream.TaskNotification(), ["· task ended"]),
+        (stream.TaskNotification(status="completed", summary="ls", output_file=""), []),  # its tool result follows
+        (stream.TaskNotification(status="completed", ambient=True), []),
+        (stream.BackgroundTasksChanged(tasks=[stream.BackgroundTask(task_id="b")]), []),
+        (stream.ModelFallback(fallback_model="b", content="a is overloaded"), ["! going on with b: a is overloaded"]),
+        (stream.ModelFallback(), ["! going on with the fallback model"]),
+        (stream.ModelRefusalFallback(original_model="a", fallback_model="b"), ["! a refused; going on with b"]),
+        (stream.ModelRefusalFallback(), ["! the model refused; going on with its fallback"]),
+        (stream.ModelRefusalNoFallback(original_model="a", content="x"), ["! a refused"]),
+        (stream.ModelRefusalNoFallback(), ["! the model refused"]),
+        (stream.Status(status="compacting"), []),
+        (stream.Informational(content="words"), []),
+        (stream.ThinkingTokens(estimated_tokens=5), []),
+        (stream.ToolProgress(tool_name="Bash"), []),
+        (stream.StreamEvent(event=stream.ApiEvent(type="content_block_delta")), []),
         (stream.Unknown(type="system", subtype="brand_new"), []),
         (stream.Unknown(type="stream_event", subtype="compact_boundary"), []),
     ],
@@ -136,6 +174,8 @@ def test_an_event_is_shown_as(event: stream.Event, expected: list[str]) -> None:
         (limit("rejected"), "\x1b[31m"),
         (limit("allowed_warning"), "\x1b[33m"),
         (stream.ApiRetry(), "\x1b[33m"),
+        (stream.CompactBoundary(), "\x1b[2m"),
+        (stream.PermissionDenied(), "\x1b[33m"),
         (stream.Result(subtype="success", is_error=False), "\x1b[32m"),
         (stream.Result(subtype="success"), "\x1b[31m"),
     ],
@@ -176,6 +216,20 @@ def test_wide_characters_take_two_columns(words: str, expected: str) -> None:
     assert transcript.shorten(words, 20) == expected
 
 
+def notices(words: str) -> list[stream.Event]:
+    """What the CLI tells beside the conversation, as far as it is shown."""
+    return [
+        stream.PermissionDenied(tool_name=words, message=words),
+        stream.HookResponse(hook_name=words, outcome=words, exit_code=1),
+        stream.HookResponse(hook_name=words, outcome=words),
+        stream.TaskStarted(description=words),
+        stream.TaskNotification(status=words, summary=words),
+        stream.ModelFallback(fallback_model=words, content=words),
+        stream.ModelRefusalFallback(original_model=words, fallback_model=words),
+        stream.ModelRefusalNoFallback(original_model=words),
+    ]
+
+
 def test_washing_reaches_every_text_of_an_event() -> None:
     """Also the names and values in a tool's input; what is no text, or only says what it is, stays."""
     events: list[stream.Event] = [
@@ -189,6 +243,9 @@ def test_washing_reaches_every_text_of_an_event() -> None:
         stream.Result(subtype="hush", text="hush", errors=["hush", {"message": "hush"}], model_usage=SHARE),
         stream.PlainText(text="hush"),
         stream.Unknown(type="system", subtype="hush"),
+        stream.BackgroundTasksChanged(tasks=[stream.BackgroundTask(description="hush")]),
+        stream.StreamEvent(event=stream.ApiEvent(type="x", message=stream.Message(id="hush"))),
+        *notices("hush"),
     ]
     for event in events:
         washed = transcript.wash(event, lambda words: words.replace("hush", "*"))
@@ -235,6 +292,7 @@ def test_no_event_smuggles_a_control_character(words: str, width: int | None) ->
         stream.Result(text=words),
         stream.PlainText(text=words),
         stream.Unknown(type=words, subtype=words),
+        *notices(words),
     ]
     for event in events:
         for line in plain(event, width):

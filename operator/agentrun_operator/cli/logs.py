@@ -122,7 +122,8 @@ class Writer:
             sys.stdout.buffer.write(self._redacted.finish())
         sys.stdout.flush()
         if self._lines.oversized_lines:
-            note(f"{self._lines.oversized_lines} lines of more than 16 MiB were left out")
+            most = stream.DEFAULT_MAX_LINE_BYTES >> 20
+            note(f"{self._lines.oversized_lines} lines of more than {most} MiB were left out")
         if self._filter is not None and self._since is not None:
             self._explain(self._filter, self._since)
 

@@ -106,7 +106,7 @@ class Timeline:
     def _take(self, lines: list[bytes]) -> None:
         if self._lines.oversized_lines > self._oversized:
             self._oversized = self._lines.oversized_lines
-            self._add(Style.YELLOW, "! a line of more than 16 MiB is not shown")
+            self._add(Style.YELLOW, f"! a line of more than {stream.DEFAULT_MAX_LINE_BYTES >> 20} MiB is not shown")
         for line in lines:
             self._moment = moments.read(line)
             if self._moment is not None:

@@ -18,6 +18,7 @@ from agentrun_operator import redaction, stream
 
 _MAX_TOOL_LINES = 5
 _MAX_INPUT = 200
+_MAX_NAME = 80
 MIN_WIDTH = 20
 BROKEN = "an event is cut off here"
 
@@ -42,13 +43,6 @@ _Lines = list[tuple[Style, str]]
 
 # The words of an input that tell best what a tool does, in this order.
 _TELLING = ("command", "file_path", "path", "pattern", "query", "url", "description", "prompt")
-_NOTES = {
-    "compact_boundary": "the conversation was compacted",
-    "permission_denied": "a tool was denied",
-    "model_fallback": "the model was changed to its fallback",
-    "model_refusal_fallback": "the model refused; going on with its fallback",
-    "model_refusal_no_fallback": "the model refused",
-}
 
 
 def render(event: stream.Event, *, color: bool, width: int | None) -> list[str]:
@@ -124,8 +118,7 @@ def describe(event: stream.Event) -> _Lines:
         case stream.PlainText():
             return [(Style.DIM, f"· {BROKEN}" if is_broken(event) else event.text)]
         case _:
-            note = _NOTES.get(event.subtype) if event.type == "system" else None
-            return [(Style.DIM, f"· {note}")] if note else []
+            return _notice(event)
 
 
 def _init(event: stream.Init) -> _Lines:
@@ -192,6 +185,53 @@ def _api_retry(event: stream.ApiRetry) -> _Lines:
     why = f"HTTP {event.error_status}" if event.error_status is not None else "no answer"
     wait = f" in {_number(event.retry_delay_ms) / 1000:.1f} s"
     return [(Style.YELLOW, f"! the API failed ({why}): attempt {event.attempt} of {event.max_retries}{wait}")]
+
+
+def _notice(event: stream.Event) -> _Lines:
+    """One line for what a reader of the conversation would miss; most of what the CLI tells beside it is no news."""
+    match event:
+        case stream.CompactBoundary(metadata=told):
+            return _note("the conversation was compacted", _change(told.pre_tokens, told.post_tokens))
+        case stream.PermissionDenied():
+            return _warning(f"{_named(event.tool_name, 'a tool')} was denied", event.message)
+        case stream.HookResponse() if event.failed:
+            how = f"exit code {event.exit_code}" if event.exit_code else event.outcome
+            return _warning(f"the hook {_named(event.hook_name, '?')} failed", how)
+        case stream.TaskStarted(is_backgrounded=behind, ambient=ambient) if behind is not False and not ambient:
+            return _note("background task started", event.description)
+        case stream.TaskNotification(output_file=file, ambient=ambient) if file != "" and not ambient:
+            show = _warning if event.status == "failed" else _note
+            return show(f"task {_named(event.status, 'ended')}", event.summary)
+        case stream.ModelFallback():
+            return _warning(f"going on with {_named(event.fallback_model, 'the fallback model')}", event.content)
+        case stream.ModelRefusalFallback():
+            other = _named(event.fallback_model, "its fallback")
+            return _warning(f"{_named(event.original_model, 'the model')} refused; going on with {other}")
+        case stream.ModelRefusalNoFallback():
+            return _warning(f"{_named(event.original_model, 'the model')} refused")
+        case _:
+            return []
+
+
+def _note(text: str, more: str | None = None) -> _Lines:
+    return [(Style.DIM, f"· {_joined(text, more)}")]
+
+
+def _warning(text: str, more: str | None = None) -> _Lines:
+    return [(Style.YELLOW, f"! {_joined(text, more)}")]
+
+
+def _joined(text: str, more: str | None) -> str:
+    more = shorten(one_line(more or ""), _MAX_INPUT)
+    return f"{text}: {more}" if more else text
+
+
+def _named(name: str | None, otherwise: str) -> str:
+    return shorten(one_line(name or ""), _MAX_NAME) or otherwise
+
+
+def _change(before: int | None, after: int | None) -> str:
+    return "" if before is None or after is None else f"{_number(before):.0f} → {_number(after):.0f} tokens"
 
 
 def _result(event: stream.Result) -> _Lines:

@@ -13,7 +13,7 @@ MAX_STDERR = 500
 # C0 and C1 controls, line and paragraph separators, direction overrides, zero width.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 _JSON_MESSAGE = re.compile(r'"message"\s*:\s*"((?:[^"\\]|\\.)*)"')
-_JSON_LINE = re.compile(r'^\s*[{\[]|"[A-Za-z_]+"\s*:|[}\]]\s*$')
+_JSON_KEY = re.compile(r'"\s*:')
 _JSON_ESCAPE = re.compile(r"\\(.)")
 _TAG = re.compile(r"</?[A-Za-z!][^<>]{0,200}>")
 _EPOCH_IN_TEXT = re.compile(r"limit reached\|(\d{9,13})\b")
@@ -66,9 +66,14 @@ def full_stop(text: str) -> str:
 
 def quote_stderr(text: str) -> str:
     """The end of ``text``, which names the error, as one line of at most 500 characters without secrets and JSON."""
-    words = [line for line in text.splitlines() if not _JSON_LINE.search(line)]
-    clean = redaction.named(one_line("\n".join(words)))
+    clean = redaction.named(one_line("\n".join(map(_without_json, text.splitlines()))))
     return clean if len(clean) <= MAX_STDERR else "…" + clean[1 - MAX_STDERR :]
+
+
+def _without_json(line: str) -> str:
+    """The words of a line before an object begins, or nothing of one that is a piece of an object."""
+    head, brace, _ = line.partition("{")
+    return "" if _JSON_KEY.search(head) else head if brace else line
 
 
 def shorten(text: str, limit: int = MAX_MESSAGE) -> str:
