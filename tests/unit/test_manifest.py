@@ -194,6 +194,7 @@ RUNS: dict[str, dict[str, Any]] = {
     },
     "bundle": BUNDLE,
     "prompt-900-kib": {"prompt": "é" * (450 * 1024)},
+    "restricted-namespace": {"namespace": "restricted", **BUNDLE},
     "hostnetwork": {"job": {"podTemplate": HOST_NETWORK}},
     "inherited": {},
     "inherited-elsewhere": {"namespace": "team-b"},
