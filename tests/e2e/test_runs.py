@@ -141,9 +141,10 @@ def test_a_cancelled_run_is_gone_within_15_seconds(site: Agents) -> None:
     assert site.list("secrets") == []
 
 
-def test_deleting_a_run_stops_its_agent_and_leaves_nothing(site: Agents) -> None:
-    """kubectl delete in mid-run returns soon, and Job, pod and Secret are gone; the log stays."""
-    site.start_run("deleted", "sleeptool")
+@pytest.mark.parametrize("policy", ["WithRun", "Never"])
+def test_deleting_a_run_stops_its_agent_and_leaves_nothing(site: Agents, policy: str) -> None:
+    """kubectl delete in mid-run returns soon, and Job, pod and Secret are gone; the log, too, unless it is to stay."""
+    site.start_run("deleted", "sleeptool", retention={"log": policy})
     site.wait_status("deleted", lastTool="Bash")
     log = site.log_file("deleted")
 
@@ -152,7 +153,10 @@ def test_deleting_a_run_stops_its_agent_and_leaves_nothing(site: Agents) -> None
     playground.wait_until(lambda: not site.list("pods"), seconds=15, what="the pod to be gone")
     assert site.list("jobs") == []
     assert site.list("secrets") == []
-    assert json.loads(log.read_bytes().splitlines()[-1])["type"] == "result"
+    if policy == "Never":
+        assert json.loads(log.read_bytes().splitlines()[0])["type"] == "system"
+    else:
+        playground.wait_until(lambda: not log.parent.parent.exists(), seconds=10, what="the log to be gone")
 
 
 @pytest.mark.parametrize("prompt", ["/help", "/compact now"])
