@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 import types
 import typing
 
@@ -32,6 +33,17 @@ def _stop(_signal: int, _frame: types.FrameType | None) -> typing.NoReturn:
     raise SystemExit(0)
 
 
+def _stop_gently(listening: server.Server) -> None:
+    """Have a signal end the loop between two requests: an exception in the middle of one would pull its socket away."""
+
+    def stop(_signal: int, _frame: types.FrameType | None) -> None:
+        # It waits for the end of the loop, which this very thread is in.
+        threading.Thread(target=listening.shutdown, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
 def _announce(path: pathlib.Path, port: int) -> None:
     """Write the port so that a reader sees the whole number or no file."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -54,10 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}", file=sys.stderr)
         return 1
     with listening:
+        _stop_gently(listening)
         if options.port_file is not None:
             _announce(options.port_file, listening.port)
         print(f"mock on 127.0.0.1:{listening.port} pid {os.getpid()}", flush=True)
-        listening.serve_forever()
+        listening.serve_forever(poll_interval=0.1)
     return 0
 
 
