@@ -13,14 +13,15 @@ def make(
     tailer: tail.Tailer | None = None,
 ) -> runner.Deps:
     """Deps around a fake of the Kubernetes API."""
+    own_pod = runner.OwnPod(config, client)
     return runner.Deps(
         config=config,
         client=client,
         world=world or runner.World(),
         tailer=tailer or tail.Tailer(config),
         scripts=SCRIPTS,
-        own_pod=runner.OwnPod(config, client),
-        secrets=runner.SecretValues(config, client),
+        own_pod=own_pod,
+        secrets=runner.SecretValues(config, client, own_pod),
         caretaker=runner.Caretaker(config, client),
         announcer=runner.Announcer(config, client),
     )

@@ -87,7 +87,10 @@ def redact(root: str, log: str, redactor: redaction.Redactor) -> None:
 
 
 def find_owned(root: str) -> list[tuple[str, Owner]]:
-    """Every log below ``root`` that has an owner file, by its path. Raises OSError."""
+    """Every log below ``root`` that has an owner file, by its path.
+
+    A folder that cannot be read is passed over: one agent that locks its own must not hold up the others' clean-up.
+    """
     return list(_owned(root))
 
 
@@ -158,13 +161,18 @@ def _rewrite(folder: int, name: str, stream: redaction.Stream) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=folder)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(temporary, flags, stat.S_IMODE(seen.st_mode), dir_fd=folder), "wb") as target:
-            while chunk := os.read(source, _CHUNK_BYTES):
-                target.write(stream.feed(chunk))
-            target.write(stream.finish())
-            with contextlib.suppress(PermissionError):  # only root may give files away
-                os.fchown(target.fileno(), seen.st_uid, seen.st_gid)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        try:
+            with open(os.open(temporary, flags, stat.S_IMODE(seen.st_mode), dir_fd=folder), "wb") as target:
+                while chunk := os.read(source, _CHUNK_BYTES):
+                    target.write(stream.feed(chunk))
+                target.write(stream.finish())
+                with contextlib.suppress(PermissionError):  # only root may give files away
+                    os.fchown(target.fileno(), seen.st_uid, seen.st_gid)
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:  # the volume is full, say: what was written of it must not stay either
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
     finally:
         os.close(source)
 
@@ -174,7 +182,7 @@ def _owned(root: str) -> Iterator[tuple[str, Owner]]:
     for company in _folders(root):
         for agent in _folders(os.path.join(root, company)):
             folder = os.path.join(root, company, agent)
-            for name in os.listdir(folder):
+            for name in _names(folder):
                 owner = _owner(os.path.join(folder, name)) if name.endswith(names.OWNER_SUFFIX) else None
                 if owner is not None:
                     yield os.path.join(folder, name.removesuffix(names.OWNER_SUFFIX) + names.LOG_SUFFIX), owner
@@ -184,7 +192,14 @@ def _folders(path: str) -> list[str]:
     try:
         with os.scandir(path) as entries:
             return [e.name for e in entries if _PART.fullmatch(e.name) and e.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
+    except OSError:
+        return []
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
         return []
 
 

@@ -15,7 +15,8 @@ REDACTED = "[redacted]"
 _LEAST_LENGTH = 6
 # A piece of a cut value that is shorter than this says too little to be worth a hole.
 _LEAST_PIECE = 4
-_LEAST_LINE = 16  # of a value with several lines, such as a private key, each long line counts by itself
+_LEAST_LINE = 16  # of a value with several lines, such as a private key, each long line counts by itself,
+_MOST_SPLIT = 16 * 1024  # unless it is longer than any key: a list of certificates has thousands, and they are public
 _HOLD_BYTES = 64 * 1024  # a line that is longer is passed on in pieces of this size
 
 _SHAPES = re.compile(
@@ -37,8 +38,6 @@ _NAMED = re.compile(
     """
 )
 _SECRET_NAME = re.compile(r"(?i)key|token|secret|passw|credential|auth|dsn|cookie|private")
-
-
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 
 
@@ -65,43 +64,35 @@ def named(text: str) -> str:
 class Redactor:
     """Knows the secret values of one run. Immutable; shows none of them in its ``repr``."""
 
-    __slots__ = ("_known", "_pattern")
+    __slots__ = ("_known",)
 
     def __init__(self, values: Iterable[str] = ()) -> None:
+        # The longest first, so that a value within a longer one does not leave the rest of that behind.
         self._known = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, self._known))) if self._known else None
 
     def clean(self, text: str, *, cut_before: bool = False, cut_after: bool = False) -> str:
         """``text`` without known values and token shapes. ``cut_before``/``cut_after``: it is part of a longer one."""
-        if self._pattern is not None:
-            if cut_before:
-                text = self._without_head(text)
-            if cut_after:
-                text = self._without_tail(text)
-            text = self._pattern.sub(REDACTED, text)
+        if cut_before and (most := max((_tail_in_front(known, text) for known in self._known), default=0)):
+            text = REDACTED + text[most:]
+        if cut_after and (most := max((_head_at_end(known, text) for known in self._known), default=0)):
+            text = text[: len(text) - most] + REDACTED
+        for known in self._known:
+            text = text.replace(known, REDACTED)
         return shapes(text)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Where in ``text`` something is to be redacted: (begin, end), not sorted."""
-        for pattern in filter(None, (self._pattern, _SHAPES)):
-            yield from (match.span() for match in pattern.finditer(text))
+        for known in self._known:
+            at = text.find(known)
+            while at >= 0:
+                yield at, at + len(known)
+                at = text.find(known, at + 1)
+        yield from (match.span() for match in _SHAPES.finditer(text))
 
     @property
     def longest(self) -> int:
         """Characters of the longest known value."""
         return len(self._known[0]) if self._known else 0
-
-    def _without_head(self, text: str) -> str:
-        pieces = (
-            len(k) - cut for k in self._known for cut in range(1, len(k) - _LEAST_PIECE) if text.startswith(k[cut:])
-        )
-        most = max(pieces, default=0)
-        return REDACTED + text[most:] if most else text
-
-    def _without_tail(self, text: str) -> str:
-        pieces = (cut for k in self._known for cut in range(_LEAST_PIECE, len(k)) if text.endswith(k[:cut]))
-        most = max(pieces, default=0)
-        return text[: len(text) - most] + REDACTED if most else text
 
 
 class Stream:
@@ -144,9 +135,35 @@ class Stream:
         return "\n".join(map(self._redactor.clean, lines)).encode(errors="surrogateescape")
 
 
+def _tail_in_front(known: str, text: str) -> int:
+    """Characters of the longest end of ``known`` (not all of it) that ``text`` begins with; 0 if it is no such.
+
+    A value may be a megabyte long and a text has kilobytes, so only places that begin alike are compared.
+    """
+    begin = text[:_LEAST_PIECE]
+    at = known.find(begin, max(1, len(known) - len(text))) if len(begin) == _LEAST_PIECE else -1
+    while at >= 0:
+        if text.startswith(known[at:]):
+            return len(known) - at
+        at = known.find(begin, at + 1)
+    return 0
+
+
+def _head_at_end(known: str, text: str) -> int:
+    """As ``_tail_in_front``, for the longest beginning of ``known`` that ``text`` ends with."""
+    end = text[-_LEAST_PIECE:]
+    at = known.rfind(end, 0, min(len(known) - 1, len(text))) if len(end) == _LEAST_PIECE else -1
+    while at >= 0:
+        if text.endswith(known[: at + _LEAST_PIECE]):
+            return at + _LEAST_PIECE
+        at = known.rfind(end, 0, at + _LEAST_PIECE - 1)
+    return 0
+
+
 def _forms(value: str) -> Iterator[str]:
     """The ways in which a value can stand in a text: as it is, and as JSON writes it."""
-    parts = [value.strip(), *(line.strip() for line in value.splitlines() if len(line.strip()) >= _LEAST_LINE)]
+    lines = value.splitlines() if len(value) <= _MOST_SPLIT else ()
+    parts = [value.strip(), *(line.strip() for line in lines if len(line.strip()) >= _LEAST_LINE)]
     for part in parts:
         if len(part) >= _LEAST_LENGTH:
             yield part

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import threading
-import time
 
 import pytest
 
@@ -154,6 +153,38 @@ def test_owner_files_say_whose_a_log_is(tmp_path: pathlib.Path) -> None:
     assert logfiles.find_owned(str(tmp_path / "nowhere")) == []
 
 
+def test_a_folder_that_cannot_be_read_holds_nobody_up(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent may lock its own, or it goes away meanwhile; permission bits would not stop a root that runs this."""
+    log = make(tmp_path, "r.pod.owner", text=OWNER)
+    (tmp_path / "acme" / "locked").mkdir()
+    (tmp_path / "other").mkdir()
+    real_list, real_scan = os.listdir, os.scandir
+
+    def readable(path: str) -> str:
+        if path.endswith(("/locked", "/other")):
+            raise PermissionError(13, "Permission denied", path)
+        return path
+
+    monkeypatch.setattr(os, "listdir", lambda path: real_list(readable(path)))
+    monkeypatch.setattr(os, "scandir", lambda path: real_scan(readable(path)))
+    assert [path for path, _ in logfiles.find_owned(str(tmp_path))] == [str(log)]
+
+
+def test_a_redaction_that_fails_leaves_the_log_and_nothing_else(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The volume is full."""
+    log = make(tmp_path, "r.pod.ndjson", text="the secret value")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="No space left"):
+        logfiles.redact(str(tmp_path), str(log), redaction.Redactor(["secret value"]))
+    assert [(p.name, p.read_text()) for p in log.parent.iterdir()] == [("r.pod.ndjson", "the secret value")]
+
+
 def test_the_keeper_works_on_its_own_thread_and_survives_trouble() -> None:
     """A volume in trouble is told to whoever waits, and to the log."""
     keeper = logfiles.Keeper()
@@ -166,9 +197,11 @@ def test_the_keeper_works_on_its_own_thread_and_survives_trouble() -> None:
         thread = keeper.do("ask", threading.current_thread)
         assert thread.result(timeout=5) is not threading.current_thread()
         assert isinstance(failed.exception(timeout=5), OSError)
-        abandoned = keeper.do("wait", lambda: time.sleep(0.05))
+        go_on = threading.Event()
+        busy = keeper.do("wait", lambda: go_on.wait(5))
         nobody = keeper.do("never", fail)
         assert nobody.cancel()
-        assert abandoned.result(timeout=5) is None
+        go_on.set()
+        assert busy.result(timeout=5) is True
     finally:
         keeper.close()

@@ -832,6 +832,20 @@ def test_a_run_without_any_image_is_refused() -> None:
         job_of(settings.Settings())
 
 
+@pytest.mark.parametrize(("field", "kind"), [("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")])
+def test_a_prompt_that_is_kept_elsewhere_is_referred_to(field: str, kind: str) -> None:
+    """With the words that name it; what is no text is refused."""
+    run = run_of(prompt={field: {"name": "n", "key": "k"}})
+    found = manifest.prompt_reference(run)
+    assert found is not None
+    assert found[:2] == (kind, f"spec.prompt.{field}")
+    assert manifest.read_template(run, "ü".encode()) == manifest.Template(text="ü", source=f"key k of {kind} n")
+    with pytest.raises(errors.InvalidRunError, match=f"spec.prompt.{field}: key k of {kind} n is no text in UTF-8"):
+        manifest.read_template(run, b"\xff")
+    assert manifest.prompt_reference(run_of(prompt="x")) is None
+    assert manifest.read_template(run_of(prompt="x")) == template_of("x")
+
+
 def test_every_reason_for_a_refusal_is_found() -> None:
     """Whoever validates a file wants to mend it once."""
     run = run_of(agent="---", prompt="{{nonsense}}", job={"podTemplate": {"spec": {"restartPolicy": "Always"}}})

@@ -97,10 +97,28 @@ def test_a_value_that_was_cut_is_found_at_either_end(cut: int) -> None:
     """Texts in the status are cut to a length, wherever that is."""
     known = redaction.Redactor([PASSWORD])
     assert known.clean("It is " + PASSWORD[:cut], cut_after=True) == f"It is {GONE}"
-    head = known.clean(PASSWORD[-cut:] + " it is", cut_before=True)
-    assert head == (f"{GONE} it is" if cut > 4 else PASSWORD[-cut:] + " it is")
+    assert known.clean(PASSWORD[-cut:] + " it is", cut_before=True) == f"{GONE} it is"
     whole = PASSWORD[:cut] + "."
     assert known.clean(whole, cut_before=True, cut_after=True) == whole
+
+
+@hypothesis.given(st.text("ab", min_size=6, max_size=12), st.text("ab", max_size=14))
+def test_the_longest_piece_of_a_cut_value_is_found(value: str, text: str) -> None:
+    """However a value repeats itself: compared with trying every cut."""
+    ends = [n for n in range(4, len(value)) if text.startswith(value[-n:])]
+    heads = [n for n in range(4, len(value)) if text.endswith(value[:n])]
+    assert redaction._tail_in_front(value, text) == max(ends, default=0)  # noqa: SLF001 - the rule itself
+    assert redaction._head_at_end(value, text) == max(heads, default=0)  # noqa: SLF001
+
+
+def test_a_large_value_costs_no_more_than_it_is_long() -> None:
+    """A Secret may hold a megabyte: its lines count as one value then, and no cut of it is copied for each place."""
+    lines = [f"line number {n} of many" for n in range(40_000)]
+    large = redaction.Redactor(["\n".join(lines)])
+    assert large.clean(lines[7]) == lines[7]
+    text = "\n".join(lines[-100:])
+    assert large.clean(text, cut_before=True) == GONE
+    assert large.clean("\n".join(lines[:100]), cut_after=True) == GONE
 
 
 LOG = (

@@ -222,6 +222,20 @@ async def test_every_other_run_stays(scene: Scene, phase: str, kept: dict[str, i
     assert ("team-a", "fix-login") in scene.kube.runs
 
 
+async def test_runs_that_end_in_the_same_second_are_all_deleted(scene: Scene) -> None:
+    """Times have whole seconds, so that is the ordinary case; the same time set twice is no trouble either."""
+    for name in "abc":
+        made = builders.agent_run(name=name, uid=f"uid-{name}", retention={"runTTLSecondsAfterSucceeded": 10})
+        ended = (NOW - dt.timedelta(seconds=11)).isoformat(timespec="seconds")
+        made["status"] = {"phase": "Succeeded", "completionTime": ended}
+        scene.kube.add_run(made)
+        for ttl in (10, 3600, 10):
+            made["spec"]["retention"] = {"runTTLSecondsAfterSucceeded": ttl}
+            scene.caretaker.saw(made, deleted=False)
+    scene.start(scene.caretaker.expire())
+    await scene.until(lambda: not scene.kube.runs)
+
+
 async def test_a_changed_limit_counts(scene: Scene) -> None:
     """Retention may be changed at any time, also to nothing."""
     made = add(scene, ago=11, runTTLSecondsAfterSucceeded=3600)

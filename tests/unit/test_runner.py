@@ -1076,7 +1076,7 @@ async def test_a_higher_priority_goes_first(scene: Scene) -> None:
 async def test_runs_inherit_from_the_operators_own_pod(scene: Scene) -> None:
     """Unless they decline."""
     config = scene.config.model_copy(update={"pod_name": "op", "pod_namespace": "team-a"})
-    scene.deps = dataclasses.replace(scene.deps, config=config, own_pod=runner.OwnPod(config, scene.kube))
+    scene.deps = deps.make(config, scene.kube, world=scene.world, tailer=scene.tailer)
     env = [{"name": "ANTHROPIC_BASE_URL", "value": "http://inherited"}]
     scene.kube.pods["team-a", "op"] = {"metadata": {}, "spec": {"containers": [{"name": "operator", "env": env}]}}
     scene.add("a", agent="coder")

@@ -80,7 +80,7 @@ def with_pod(image: str = "own:1") -> fakes.FakeKube:
 async def test_outside_a_cluster_there_is_nothing_to_inherit() -> None:
     """And nobody is asked."""
     client = with_pod()
-    assert await runner.OwnPod(settings.Settings(), client).inherited() == inheritance.NOTHING
+    assert await runner.OwnPod(settings.Settings(), client).inherited_by(run("x")) == inheritance.NOTHING
     assert client.calls == []
 
 
@@ -88,22 +88,22 @@ async def test_the_own_pod_is_read_once_and_again_when_it_may_have_changed() -> 
     """A burst of runs asks once."""
     client = with_pod()
     own = runner.OwnPod(OWN, client)
-    assert [(await own.inherited()).image for _ in range(3)] == ["own:1"] * 3
+    assert [(await own.inherited_by(run("x"))).image for _ in range(3)] == ["own:1"] * 3
     assert client.calls == [("get_pod", "op-0")]
 
     quick = runner.OwnPod(OWN.model_copy(update={"own_pod_seconds": 0}), client)
-    await quick.inherited()
+    await quick.inherited_by(run("x"))
     client.pods["system", "op-0"]["spec"]["containers"][0]["image"] = "own:2"
-    assert (await quick.inherited()).image == "own:2"
+    assert (await quick.inherited_by(run("x"))).image == "own:2"
 
 
 async def test_what_was_known_holds_while_the_pod_cannot_be_read() -> None:
     """An API in trouble takes nothing away."""
     client = with_pod()
     own = runner.OwnPod(OWN.model_copy(update={"own_pod_seconds": 0}), client)
-    await own.inherited()
+    await own.inherited_by(run("x"))
     client.fail["get_pod"] = [errors.UnavailableError("timed out")]
-    assert (await own.inherited()).image == "own:1"
+    assert (await own.inherited_by(run("x"))).image == "own:1"
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ async def test_nothing_is_inherited_by_mistake(error: errors.ApiError) -> None:
     client.fail["get_pod"] = [error]
     own = runner.OwnPod(OWN, client)
     with pytest.raises(errors.UnavailableError, match=r"own pod system/op-0 could not be read: .*AGENTRUN_POD_NAME"):
-        await own.inherited()
-    assert (await own.inherited()).image == "own:1"
+        await own.inherited_by(run("x"))
+    assert (await own.inherited_by(run("x"))).image == "own:1"
 
 
 # --- secret values --------------------------------------------------------------------------------------------------
@@ -156,11 +156,19 @@ def secretive() -> models.AgentRun:
     return models.AgentRun.parse(body)
 
 
+def known(
+    client: fakes.FakeKube, config: settings.Settings | None = None, inherited: inheritance.Inherited | None = None
+) -> sources.SecretValues:
+    """The values of runs' secrets, with this to inherit from the operator's own pod."""
+    config = config or settings.Settings()
+    own_pod = runner.OwnPod(config, client)
+    own_pod._known, own_pod._read_at = inherited, float("inf")  # noqa: SLF001 - as if read
+    return sources.SecretValues(config, client, own_pod)
+
+
 async def test_every_secret_of_the_environment_is_known() -> None:
     """By reference, as a whole Secret, as a literal that is called a secret; and nothing else."""
-    redactor = await sources.SecretValues(settings.Settings(), with_secrets()).redactor(
-        secretive(), inheritance.NOTHING
-    )
+    redactor = await known(with_secrets()).redactor(secretive())
     for value in (*PLANTED.values(), "a literal of the run", "a literal in the patch"):
         assert redactor.clean(f"<{value}>") == "<[redacted]>"
     for value in ("nothing to hide", "never mentioned"):
@@ -180,16 +188,16 @@ async def test_inherited_secrets_are_known_in_the_operators_namespace() -> None:
     ):
         config = settings.Settings(pod_name="op", pod_namespace="team-a")
         given = models.AgentRun.parse(builders.agent_run(namespace=namespace, job=job))
-        redactor = await sources.SecretValues(config, client).redactor(given, inherited)
+        redactor = await known(client, config, inherited).redactor(given)
         assert redactor.clean(text) == cleaned
 
 
 async def test_a_secret_is_read_once_for_all_runs_of_a_minute() -> None:
     """And is forgotten afterwards."""
     client = with_secrets()
-    values = sources.SecretValues(settings.Settings(), client)
+    values = known(client)
     for _ in range(3):
-        await values.redactor(secretive(), inheritance.NOTHING)
+        await values.redactor(secretive())
     assert sorted(name for _, name in client.calls) == ["keys", "tokens", "whole"]
 
 
@@ -198,10 +206,25 @@ async def test_secrets_that_are_not_there_do_not_hold_up_the_verdict() -> None:
     client = with_secrets()
     del client.secrets["team-a", "tokens"]
     client.fail["get_secret_data"] = [errors.RejectedError("forbidden", status=403)]
-    values = sources.SecretValues(settings.Settings(), client)
-    redactor = await values.redactor(secretive(), inheritance.NOTHING)
+    values = known(client)
+    redactor = await values.redactor(secretive())
     assert redactor.clean("a literal of the run") == "[redacted]"
 
     client.fail["get_secret_data"] = [errors.UnavailableError("timed out")]
     with pytest.raises(errors.UnavailableError):
-        await sources.SecretValues(settings.Settings(), client).redactor(secretive(), inheritance.NOTHING)
+        await known(client).redactor(secretive())
+
+
+@pytest.mark.parametrize(("status", "goes_on"), [(403, True), (404, True), (500, False), (0, False)])
+async def test_an_own_pod_that_cannot_be_read_does_not_hold_up_the_verdict_for_ever(
+    status: int, *, goes_on: bool
+) -> None:
+    """What the run names itself is redacted all the same; an API that is away is waited for."""
+    client = with_secrets()
+    client.fail["get_pod"] = [errors.UnavailableError("no", status=status)]
+    values = known(client, OWN)
+    if goes_on:
+        assert (await values.redactor(secretive())).clean("a literal of the run") == "[redacted]"
+    else:
+        with pytest.raises(errors.UnavailableError):
+            await values.redactor(secretive())

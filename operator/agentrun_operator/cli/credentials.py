@@ -31,11 +31,7 @@ async def read(client: kube.KubeClient, config: settings.Settings, body: Mapping
             data[name] = await client.get_secret_data(run.metadata.namespace, name)
         except (errors.NotFoundError, errors.RejectedError) as e:
             gaps.append(f"values of Secret {name} could not be read and are not redacted: {e}")
-    values = [value for sources in found for value in sources.values]
-    for sources in found:
-        kept = [data.get(name, {}).get(key) for name, key in sources.keys]
-        kept += [value for name in sources.whole for value in data.get(name, {}).values()]
-        values += [value.decode(errors="replace") for value in kept if value is not None]
+    values = [value for sources in found for value in sources.pick(data)]
     # What is rendered has no control characters any more, not even a tab.
     return Known(redaction.Redactor([*values, *map(transcript.clean, values)]), tuple(gaps))
 
@@ -44,13 +40,12 @@ async def _find(
     client: kube.KubeClient, config: settings.Settings, run: models.AgentRun, gaps: list[str]
 ) -> list[secrets.SecretSources]:
     """Where the run's secrets are: as its spec says, and as its pod has it, which knows what was inherited."""
-    inherited = inheritance.NOTHING
     container = await _container(client, run)
-    if run.spec.job.inherit_from_operator:
-        try:
-            inherited = await runner.OwnPod(config, client).inherited()
-        except errors.UnavailableError as e:
-            gaps.append(f"what the run inherited from the operator's pod is not known and not redacted: {e}")
+    try:
+        inherited = await runner.OwnPod(config, client).inherited_by(run)
+    except errors.UnavailableError as e:
+        inherited = inheritance.NOTHING
+        gaps.append(f"what the run inherited from the operator's pod is not known and not redacted: {e}")
     found = [manifest.find_secrets(run, config, inherited)]
     if container is not None:
         template = {"spec": {"containers": [container]}}

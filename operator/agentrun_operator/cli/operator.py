@@ -42,14 +42,15 @@ async def _operate(config: settings.Settings) -> int:
     for variable in settings.unknown(os.environ):
         _log.warning("unknown_setting", variable=variable)
     client = await kube.connect(timeout=config.request_timeout_seconds)
+    own_pod = runner.OwnPod(config, client)
     deps = runner.Deps(
         config=config,
         client=client,
         world=runner.World(),
         tailer=tail.Tailer(config),
         scripts=manifest.Scripts(run_agent=entry.read("run-agent.sh"), bundle=entry.read("bundle.sh")),
-        own_pod=runner.OwnPod(config, client),
-        secrets=runner.SecretValues(config, client),
+        own_pod=own_pod,
+        secrets=runner.SecretValues(config, client, own_pod),
         caretaker=runner.Caretaker(config, client),
         announcer=runner.Announcer(config, client),
     )

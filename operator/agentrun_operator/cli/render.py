@@ -107,10 +107,13 @@ def _objects(
 
 
 def _template(run: models.AgentRun, around: validate.Surroundings) -> manifest.Template:
+    reference = manifest.prompt_reference(run)
+    if reference is None:
+        return manifest.read_template(run)
     template = validate.read_template(run, around.objects)
     if template is not None:
         return template
-    kind, path, ref = validate.prompt_reference(run)
+    kind, path, ref = reference
     namespace = run.metadata.namespace
     raise errors.InvalidRunError(
         errors.ErrorCode.PROMPT_INVALID,

@@ -308,27 +308,12 @@ def read_template(run: models.AgentRun, objects: _Objects) -> manifest.Template 
 
     Raises InvalidRunError if that has no such key, or no text behind it.
     """
-    prompt = run.spec.prompt
-    if prompt.text is not None:
-        return manifest.Template(text=prompt.text, source="spec.prompt.text")
-    kind, path, ref = prompt_reference(run)
+    reference = manifest.prompt_reference(run)
+    if reference is None:
+        return manifest.read_template(run)
+    kind, path, ref = reference
     value = _value(run, objects, kind=kind, path=path, ref=ref)
-    if value is None:
-        return None
-    try:
-        return manifest.Template(text=value.decode(), source=f"key {ref.key} of {kind} {ref.name}")
-    except UnicodeDecodeError:
-        raise _invalid(f"{path}: key {ref.key} of {kind} {ref.name} is no text in UTF-8.") from None
-
-
-def prompt_reference(run: models.AgentRun) -> tuple[str, str, models.KeyRef]:
-    """Kind, path of the reference, and reference of a prompt that is not in the run itself."""
-    prompt = run.spec.prompt
-    if prompt.secret_key_ref is not None:
-        return "Secret", "spec.prompt.secretKeyRef", prompt.secret_key_ref
-    if prompt.config_map_key_ref is not None:
-        return "ConfigMap", "spec.prompt.configMapKeyRef", prompt.config_map_key_ref
-    raise AssertionError("the models let no prompt without a source through")
+    return None if value is None else manifest.read_template(run, value)
 
 
 def _missing_keys(run: models.AgentRun, objects: _Objects) -> Iterator[errors.InvalidRunError]:

@@ -112,7 +112,7 @@ set_stage() {                                  # NAME=SOURCE...; a pod-local fol
 }
 
 aside() {                                      # KEY; sets trash. With a new time, or others would take it for a crash's leftover
-    trash=$(mktemp -u "$store/.tmp-XXXXXXXXXX")
+    trash=$(mktemp -u "$store/.tmp-XXXXXXXXXX") # only the name: mv makes it; taken already, mv fails or puts it inside, trash, too
     [ -L "$store/$1" ] || touch -c "$store/$1" 2>/dev/null || :
     mv "$store/$1" "$trash" 2>/dev/null        # beside it: a read-only folder cannot be moved into another one
 }

@@ -24,6 +24,8 @@ __all__ = [
     "find_secrets",
     "inheritance",
     "job_name",
+    "prompt_reference",
+    "read_template",
     "run_log_path",
 ]
 
@@ -45,6 +47,30 @@ class Template:
 
     text: str
     source: str
+
+
+def prompt_reference(run: models.AgentRun) -> tuple[str, str, models.KeyRef] | None:
+    """Kind of the object, path of the field, and reference of a prompt that is not in the run itself."""
+    prompt = run.spec.prompt
+    if prompt.secret_key_ref is not None:
+        return "Secret", "spec.prompt.secretKeyRef", prompt.secret_key_ref
+    if prompt.config_map_key_ref is not None:
+        return "ConfigMap", "spec.prompt.configMapKeyRef", prompt.config_map_key_ref
+    return None
+
+
+def read_template(run: models.AgentRun, value: bytes | None = None) -> Template:
+    """The main template: the run's own text or ``value``, what its reference names. Raises InvalidRunError."""
+    reference = prompt_reference(run)
+    if reference is None:
+        return Template(text=run.spec.prompt.text or "", source="spec.prompt.text")
+    kind, path, ref = reference
+    try:
+        return Template(text=(value or b"").decode(), source=f"key {ref.key} of {kind} {ref.name}")
+    except UnicodeDecodeError:
+        raise errors.InvalidRunError(
+            errors.ErrorCode.PROMPT_INVALID, f"{path}: key {ref.key} of {kind} {ref.name} is no text in UTF-8."
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

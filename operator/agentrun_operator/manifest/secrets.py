@@ -22,6 +22,12 @@ class SecretSources:
         """Every Secret that has to be read."""
         return self.whole | {name for name, _ in self.keys}
 
+    def pick(self, data: Mapping[str, Mapping[str, bytes]]) -> list[str]:
+        """The secret values, from ``data`` by name of the Secret; what is not there is left out."""
+        found = [data.get(name, {}).get(key) for name, key in self.keys]
+        found += [value for name in self.whole for value in data.get(name, {}).values()]
+        return [*self.values, *(value.decode(errors="replace") for value in found if value is not None)]
+
 
 def find(run: models.AgentRun, config: settings.Settings, inherited: Inherited) -> SecretSources:
     """What may hold a secret: literals whose name says so, and everything that comes from a Secret."""

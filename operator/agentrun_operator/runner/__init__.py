@@ -28,7 +28,6 @@ from agentrun_operator.runner.deps import Deps, keep_in_sync
 from agentrun_operator.runner.retention import Caretaker
 from agentrun_operator.runner.sources import OwnPod, SecretValues
 from agentrun_operator.runner.world import World
-from agentrun_operator.manifest import inheritance
 from agentrun_operator.status import fields
 
 __all__ = ["Announcer", "Caretaker", "Deps", "OwnPod", "SecretValues", "Supervisor", "World", "keep_in_sync"]
@@ -154,19 +153,8 @@ class Supervisor:
         if not seen.log.quotable:
             return seen
         if self._redactor is None:
-            try:
-                inherited = await self._inherited(run)
-            except errors.ApiError as e:
-                if e.status not in {403, 404}:
-                    raise
-                inherited = (
-                    inheritance.NOTHING
-                )  # it will not be readable later either, and the run must come to its end
-            self._redactor = await self._deps.secrets.redactor(run, inherited)
+            self._redactor = await self._deps.secrets.redactor(run)
         return dataclasses.replace(seen, log=seen.log.cleaned(self._redactor))
-
-    async def _inherited(self, run: models.AgentRun) -> inheritance.Inherited:
-        return await self._deps.own_pod.inherited() if run.spec.job.inherit_from_operator else inheritance.NOTHING
 
     def _job(self, run: models.AgentRun) -> facts.JobFacts | None:
         job = self._deps.world.job_of(run.metadata.uid)
@@ -221,7 +209,7 @@ class Supervisor:
             self._busy_with = self._deps.world.busy_with(run)
             try:
                 if not self._busy_with:
-                    self._busy_with = await objects.create(self._deps, run, await self._inherited(run))
+                    self._busy_with = await objects.create(self._deps, run)
             except errors.ApiError as e:
                 self._trouble, self._trouble_since = str(e), self._trouble_since or _now()
                 _log.warning("start_delayed", error=str(e), status=e.status)

@@ -8,19 +8,19 @@ from typing import Any
 import structlog
 
 from agentrun_operator import errors, facts, kube, manifest, models, names, progress, status
-from agentrun_operator.manifest import inheritance
 from agentrun_operator.runner import sources
 from agentrun_operator.runner.deps import Deps
 
 _log = structlog.get_logger(__name__)
 
 
-async def create(deps: Deps, run: models.AgentRun, inherited: inheritance.Inherited) -> str:
+async def create(deps: Deps, run: models.AgentRun) -> str:
     """Create Secret and Job, unless another run has the agent: then its name is returned, else "".
 
     The caller holds the agent's lock. Raises PromptMissingError, InvalidRunError, ApiError.
     """
     template = await sources.read_template(run, deps.client)
+    inherited = await deps.own_pod.inherited_by(run)
     made = manifest.build(run, deps.config, template=template, scripts=deps.scripts, inherited=inherited)
     job = made.job
     labels = {key: value for key, value in job["metadata"]["labels"].items() if key in names.AGENT_LABELS}

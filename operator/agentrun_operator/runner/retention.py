@@ -8,6 +8,7 @@ import asyncio
 import datetime
 import functools
 import heapq
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -32,7 +33,8 @@ class Caretaker:
         self._keeper = logfiles.Keeper()
         self._root = config.local_path(config.log_root)
         self._expiry: dict[str, datetime.datetime] = {}  # by uid
-        self._due: list[tuple[datetime.datetime, kube.Ref]] = []
+        self._due: list[tuple[datetime.datetime, int, kube.Ref]] = []
+        self._order = itertools.count()  # times have whole seconds, and Refs no order
         self._changed = asyncio.Event()
 
     def close(self) -> None:
@@ -86,7 +88,7 @@ class Caretaker:
             self._changed.clear()
             now = datetime.datetime.now(datetime.UTC)
             while self._due and self._due[0][0] <= now:
-                await self._delete(*heapq.heappop(self._due))
+                await self._delete_due(*heapq.heappop(self._due))
             wait = (self._due[0][0] - now).total_seconds() if self._due else None
             try:
                 async with asyncio.timeout(wait):
@@ -120,21 +122,22 @@ class Caretaker:
         if moment is None:
             self._expiry.pop(run.metadata.uid, None)
         elif self._expiry.get(run.metadata.uid) != moment:
-            self._expiry[run.metadata.uid] = moment
             meta = run.metadata
-            heapq.heappush(self._due, (moment, kube.Ref(namespace=meta.namespace, name=meta.name, uid=meta.uid)))
+            self._push(moment, kube.Ref(namespace=meta.namespace, name=meta.name, uid=meta.uid))
             self._changed.set()
 
-    async def _delete(self, moment: datetime.datetime, run: kube.Ref) -> None:
+    def _push(self, moment: datetime.datetime, run: kube.Ref) -> None:
+        self._expiry[run.uid] = moment
+        heapq.heappush(self._due, (moment, next(self._order), run))
+
+    async def _delete_due(self, moment: datetime.datetime, _: int, run: kube.Ref) -> None:
         if self._expiry.get(run.uid) != moment:
             return  # another time was set since
         try:
             await self._client.delete_run(run)
         except errors.ApiError as e:
             _log.warning("expiry_failed", run=f"{run.namespace}/{run.name}", error=str(e))
-            later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=_PATIENCE_SECONDS)
-            self._expiry[run.uid] = later
-            heapq.heappush(self._due, (later, run))
+            self._push(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=_PATIENCE_SECONDS), run)
             return
         self._expiry.pop(run.uid, None)
         _log.info("run_expired", run=f"{run.namespace}/{run.name}")

@@ -11,6 +11,7 @@ from agentrun_operator.manifest import inheritance
 _log = structlog.get_logger(__name__)
 
 _SECRETS_SECONDS = 60
+_WILL_NOT_HELP = frozenset({403, 404})  # HTTP's words for what another try does not change
 
 
 class PromptMissingError(errors.AgentRunError):
@@ -22,28 +23,18 @@ async def read_template(run: models.AgentRun, client: kube.KubeClient) -> manife
 
     Raises PromptMissingError, InvalidRunError for what is no text, ApiError.
     """
-    prompt, namespace = run.spec.prompt, run.metadata.namespace
-    if prompt.text is not None:
-        return manifest.Template(text=prompt.text, source="spec.prompt.text")
-    if prompt.secret_key_ref is not None:
-        field, kind, ref, get = "secretKeyRef", "Secret", prompt.secret_key_ref, client.get_secret_data
-    elif prompt.config_map_key_ref is not None:
-        field, kind, ref, get = "configMapKeyRef", "ConfigMap", prompt.config_map_key_ref, client.get_config_map_data
-    else:
-        raise AssertionError("the models let no prompt without a source through")
-    where = f"spec.prompt.{field}"
+    reference = manifest.prompt_reference(run)
+    if reference is None:
+        return manifest.read_template(run)
+    kind, path, ref = reference
+    get = client.get_secret_data if kind == "Secret" else client.get_config_map_data
     try:
-        value = (await get(namespace, ref.name)).get(ref.key)
+        value = (await get(run.metadata.namespace, ref.name)).get(ref.key)
     except errors.NotFoundError as e:
-        raise PromptMissingError(f"{where}: there is no {kind} {ref.name} in namespace {namespace}.") from e
+        raise PromptMissingError(f"{path}: there is no {kind} {ref.name} in namespace {run.metadata.namespace}.") from e
     if value is None:
-        raise PromptMissingError(f"{where}: {kind} {ref.name} has no key {ref.key}.")
-    try:
-        return manifest.Template(text=value.decode(), source=f"key {ref.key} of {kind} {ref.name}")
-    except UnicodeDecodeError:
-        raise errors.InvalidRunError(
-            errors.ErrorCode.PROMPT_INVALID, f"{where}: key {ref.key} of {kind} {ref.name} is no text in UTF-8."
-        ) from None
+        raise PromptMissingError(f"{path}: {kind} {ref.name} has no key {ref.key}.")
+    return manifest.read_template(run, value)
 
 
 class OwnPod:
@@ -56,13 +47,13 @@ class OwnPod:
         self._read_at = float("-inf")
         self._lock = asyncio.Lock()  # a burst of runs asks once
 
-    async def inherited(self) -> inheritance.Inherited:
-        """What agents' pods may take over; NOTHING outside a cluster.
+    async def inherited_by(self, run: models.AgentRun) -> inheritance.Inherited:
+        """What the pod of ``run`` may take over; NOTHING outside a cluster, and for a run that declines.
 
         Raises ApiError as long as the pod could not be read even once: a run that was started without what it should
         have inherited would fail for a reason that nobody could see.
         """
-        if not self._config.pod_name:
+        if not self._config.pod_name or not run.spec.job.inherit_from_operator:
             return inheritance.NOTHING
         async with self._lock:
             loop = asyncio.get_running_loop()
@@ -91,22 +82,27 @@ class SecretValues:
     A Secret is read at most once a minute, for all runs together, and forgotten after that.
     """
 
-    def __init__(self, config: settings.Settings, client: kube.KubeClient) -> None:
+    def __init__(self, config: settings.Settings, client: kube.KubeClient, own_pod: OwnPod) -> None:
         self._config = config
         self._client = client
+        self._own_pod = own_pod
         self._known: dict[tuple[str, str], tuple[float, Mapping[str, bytes]]] = {}
 
-    async def redactor(self, run: models.AgentRun, inherited: inheritance.Inherited) -> redaction.Redactor:
+    async def redactor(self, run: models.AgentRun) -> redaction.Redactor:
         """Knows every secret value in the run's environment. Raises ApiError as long as one cannot be read.
 
         What is not there, or not for the operator to see, is left out: the agent has hardly got it either.
         """
+        try:
+            inherited = await self._own_pod.inherited_by(run)
+        except errors.ApiError as e:
+            if e.status not in _WILL_NOT_HELP:
+                raise
+            inherited = inheritance.NOTHING  # it cannot be read later either, and the run must come to its end
         found = manifest.find_secrets(run, self._config, inherited)
-        data = {name: await self._read(run.metadata.namespace, name) for name in found.names}
-        values = [data[name].get(key) for name, key in found.keys]
-        values += [value for name in found.whole for value in data[name].values()]
-        texts = [value.decode(errors="replace") for value in values if value is not None]
-        return redaction.Redactor([*found.values, *texts])
+        return redaction.Redactor(
+            found.pick({name: await self._read(run.metadata.namespace, name) for name in found.names})
+        )
 
     async def _read(self, namespace: str, name: str) -> Mapping[str, bytes]:
         now = asyncio.get_running_loop().time()

@@ -6,7 +6,8 @@ a restarted operator decides the same.
 
 Rules that the ladder keeps:
 
-* Nothing but an intent stops a run: cancel, deletion, a start that cannot succeed, a CLI that does not exit after its
+* Nothing but an intent stops a run: cancel, deletion, a start that cannot succeed, a deadline that Kubernetes let pass,
+  silence beyond a limit that the run sets, a queue that takes its place back, a CLI that does not exit after its
   result. The intent is written to the status before the Job is deleted (``Completed`` condition, ``error``), so a Job
   that is gone always has its reason on record.
 * An unknown state and a failed API request mean "keep going".
