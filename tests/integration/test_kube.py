@@ -151,7 +151,7 @@ async def test_a_long_list_comes_whole(
     place: Place, client: kube.HttpKubeClient, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     """However many pages it takes, each Job is there once."""
-    monkeypatch.setattr(kube, "_PAGE", page)
+    monkeypatch.setattr("agentrun_operator.kube.http._PAGE", page)
     for number in range(5):
         await client.create_job(place.job(f"job-{number}"))
 
@@ -436,7 +436,7 @@ async def test_all_runs_are_found_by_uid(
     place: Place, client: kube.HttpKubeClient, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     """However many pages it takes: who is missing in the answer is taken for deleted. One namespace or all."""
-    monkeypatch.setattr(kube, "_PAGE", page)
+    monkeypatch.setattr("agentrun_operator.kube.http._PAGE", page)
     assert await client.list_run_uids(place.namespace) == set()
     uids = {place.create_run(f"run-{number}").uid for number in range(3)}
 

@@ -309,7 +309,7 @@ def test_the_operator_gets_its_settings_from_the_environment(monkeypatch: pytest
         seen.append(config)
         return 0
 
-    monkeypatch.setattr(operator, "_operate", operate)
+    monkeypatch.setattr(operator, "operate", operate)
     monkeypatch.setenv("AGENTRUN_NAMESPACES", "team-a, team-b")
     assert cli.main(["operator"]) == 0
     assert [config.watched_namespaces for config in seen] == [("team-a", "team-b")]

@@ -79,7 +79,7 @@ def test_an_unspoilt_copy_passes(source_root: Path) -> None:
         ("manifest", "from time import time", {PURE}),
         ("models", "def late() -> None:\n    import socket", {PURE}),
         ("errors", "import agentrun_operator.status", {LAYERS}),
-        ("kube", "from agentrun_operator import runner", {LAYERS}),
+        ("kube.http", "from agentrun_operator import runner", {LAYERS}),
         ("stream", "from agentrun_operator import facts", {LAYERS}),
         ("handlers.jobs", "from agentrun_operator.handlers import runs", {HANDLERS}),
         ("helpers", '"""A module that nobody gave a room."""', {LAYERS}),

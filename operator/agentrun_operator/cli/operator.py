@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import kopf
@@ -34,10 +35,11 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
         epilog=f"Settings are environment variables:\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=lambda _arguments: asyncio.run(_operate(settings.from_environ(os.environ))))
+    parser.set_defaults(run=lambda _arguments: asyncio.run(operate(settings.from_environ(os.environ))))
 
 
-async def _operate(config: settings.Settings) -> int:
+async def operate(config: settings.Settings, *, reached: Callable[[runner.Step], None] = lambda _step: None) -> int:
+    """Be the operator until a signal ends it. Returns the exit code; ``reached`` is told of every step of a run."""
     logs.configure(config)
     for variable in settings.unknown(os.environ):
         _log.warning("unknown_setting", variable=variable)
@@ -53,6 +55,7 @@ async def _operate(config: settings.Settings) -> int:
         secrets=runner.SecretValues(config, client, own_pod),
         caretaker=runner.Caretaker(config, client),
         announcer=runner.Announcer(config, client),
+        reached=reached,
     )
     registry = kopf.OperatorRegistry()
     handlers.register(registry)

@@ -27,10 +27,11 @@ from agentrun_operator.runner.announcer import Announcer
 from agentrun_operator.runner.deps import Deps, keep_in_sync
 from agentrun_operator.runner.retention import Caretaker
 from agentrun_operator.runner.sources import OwnPod, SecretValues
+from agentrun_operator.runner.steps import Step
 from agentrun_operator.runner.world import World
 from agentrun_operator.status import fields
 
-__all__ = ["Announcer", "Caretaker", "Deps", "OwnPod", "SecretValues", "Supervisor", "World", "keep_in_sync"]
+__all__ = ["Announcer", "Caretaker", "Deps", "OwnPod", "SecretValues", "Step", "Supervisor", "World", "keep_in_sync"]
 
 _log = structlog.get_logger(__name__)
 

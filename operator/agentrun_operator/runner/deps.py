@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 
 import structlog
 
@@ -9,6 +10,7 @@ from agentrun_operator import errors, kube, manifest, settings, tail
 from agentrun_operator.runner.announcer import Announcer
 from agentrun_operator.runner.retention import Caretaker
 from agentrun_operator.runner.sources import OwnPod, SecretValues
+from agentrun_operator.runner.steps import Step
 from agentrun_operator.runner.world import World
 
 _log = structlog.get_logger(__name__)
@@ -18,7 +20,7 @@ _RESYNC_SECONDS = 300  # kopf's watch does not tell what vanished while it was r
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
-    """What all runs share."""
+    """What all runs share. ``reached`` is told of every step; it is there for the chaos suite."""
 
     config: settings.Settings
     client: kube.KubeClient
@@ -29,6 +31,7 @@ class Deps:
     secrets: SecretValues
     caretaker: Caretaker
     announcer: Announcer
+    reached: Callable[[Step], None] = lambda _step: None
     tasks: list[asyncio.Task[None]] = dataclasses.field(default_factory=list)
 
     def __copy__(self) -> "Deps":

@@ -1,27 +1,19 @@
-"""The one door to the Kubernetes API: few verbs, typed values in, facts out, every failure one of ``errors``.
-
-``KubeClient`` is the seam: the runner and the handlers know only this protocol, tests give them a fake. The one
-implementation sits on the transport of ``kubernetes.aio`` (kubeconfig and in-cluster credentials, token refresh, TLS)
-and exchanges plain JSON: the generated model classes would cost more CPU per object than everything else here.
-
-Nothing here retries: only the caller knows whether "no answer" may be tried again and for how long.
-"""
+"""``KubeClient`` over HTTP: the transport of ``kubernetes.aio`` under plain JSON."""
 
 import base64
 import contextlib
-import dataclasses
 import datetime
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 from urllib import parse
 
 import aiohttp
 import msgspec
-from kubernetes.aio import client, config
-from kubernetes.aio.config import config_exception
+from kubernetes.aio import client
 
 from agentrun_operator import errors, facts, names
 from agentrun_operator.forensics import messages
+from agentrun_operator.kube.client import Ref
 
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
 _SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
@@ -31,76 +23,6 @@ _METADATA_ONLY = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _UNPROCESSABLE = 422
 _PATCH_TEST_FAILED = "the server rejected our request due to an error in our request"
 _PAGE = 500  # objects per list request: the API server answers in bounded memory, we parse in bounded memory
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ref:
-    """Where an AgentRun is, and which one: a later object of the same name has another uid."""
-
-    namespace: str
-    name: str
-    uid: str
-
-
-class KubeClient(Protocol):
-    """What the operator asks of the Kubernetes API. Every method raises ``errors.ApiError`` subclasses only."""
-
-    async def close(self) -> None:
-        """Close all connections."""
-
-    async def list_jobs(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.JobFacts]:
-        """This operator's Jobs in ``namespace`` ("" = everywhere) that carry ``labels``, from etcd and not a cache."""
-
-    async def list_pods(self, namespace: str = "") -> list[facts.PodFacts]:
-        """Pods of this operator's Jobs in ``namespace`` ("" = everywhere)."""
-
-    async def get_job(self, namespace: str, name: str) -> facts.JobFacts:
-        """One Job. Raises NotFoundError."""
-
-    async def create_job(self, job: Mapping[str, Any]) -> facts.JobFacts:
-        """Create a Job. Raises AlreadyExistsError, RejectedError, UnavailableError."""
-
-    async def delete_job(self, job: facts.JobFacts) -> None:
-        """Delete exactly this Job (by uid) after its pod has ended. A Job that is not there is no error."""
-
-    async def create_secret(self, secret: Mapping[str, Any]) -> None:
-        """Create a Secret. Raises AlreadyExistsError, RejectedError, UnavailableError."""
-
-    async def get_secret_owner(self, namespace: str, name: str) -> str:
-        """The uid of the object that controls the Secret; "" if none. Raises NotFoundError."""
-
-    async def get_secret_data(self, namespace: str, name: str) -> Mapping[str, bytes]:
-        """What a Secret holds, by key. Raises NotFoundError."""
-
-    async def get_config_map_data(self, namespace: str, name: str) -> Mapping[str, bytes]:
-        """What a ConfigMap holds, by key. Raises NotFoundError."""
-
-    async def delete_secret(self, namespace: str, name: str) -> None:
-        """Delete a Secret. One that is not there is no error."""
-
-    async def get_pod(self, namespace: str, name: str) -> Mapping[str, Any]:
-        """One pod as JSON. Raises NotFoundError."""
-
-    async def write_run_status(self, run: Ref, status: Mapping[str, Any]) -> None:
-        """Replace the status of exactly this run. Raises NotFoundError also when its uid is another by now."""
-
-    async def list_run_uids(self, namespace: str = "") -> set[str]:
-        """The uids of all AgentRuns in ``namespace`` ("" = everywhere); nothing else of them is asked for."""
-
-    async def delete_run(self, run: Ref) -> None:
-        """Delete exactly this AgentRun. One that is not there, or is another by now, is no error."""
-
-    async def cancel_run(self, run: Ref) -> None:
-        """Set spec.cancel of exactly this run. One that is not there is no error."""
-
-    async def create_event(self, run: Ref, kind: str, reason: str, message: str) -> None:
-        """Post a Kubernetes Event on an AgentRun; ``kind`` is Normal or Warning."""
-
-    async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
-        """One AgentRun as JSON. Raises NotFoundError."""
-
-    def read_pod_log(self, namespace: str, pod: str, container: str, *, follow: bool = False) -> AsyncIterator[bytes]:
-        """The container's log in chunks. Raises NotFoundError, UnavailableError."""
 
 
 class HttpKubeClient:
@@ -323,39 +245,3 @@ def _error_class(status: int, reason: str) -> type[errors.ApiError]:
 def _words(error: Exception) -> str:
     """What an exception says; time-outs say nothing."""
     return str(error) or type(error).__name__
-
-
-async def connect(*, timeout: float, context: str | None = None) -> HttpKubeClient:  # noqa: ASYNC109 - only stored
-    """A client for the cluster that this process belongs to: its service account in a pod, else the kubeconfig.
-
-    ``timeout`` limits each request, in seconds; ``context`` names a context of the kubeconfig. Raises SettingsError
-    when neither kind of credentials is found, or the kubeconfig is malformed.
-    """
-    configuration = client.Configuration()
-    # Must exceed what the runner sends at once, or requests queue up here unseen.
-    configuration.connection_pool_maxsize = 64
-    try:
-        await _load_credentials(configuration, context)
-    except config_exception.ConfigException as e:
-        raise errors.SettingsError(f"No way to reach Kubernetes: {e}. Set KUBECONFIG, or run inside a pod.") from e
-    except Exception as e:  # noqa: BLE001 - the loader checks nothing: it fails in whatever way the file makes it fail
-        raise errors.SettingsError(
-            f"No way to reach Kubernetes: the kubeconfig is malformed ({type(e).__name__}). Set KUBECONFIG, or run "
-            "inside a pod."
-        ) from e
-    return HttpKubeClient(client.ApiClient(configuration), timeout=timeout)
-
-
-async def _load_credentials(configuration: client.Configuration, context: str | None) -> None:
-    if context is None:
-        try:
-            config.load_incluster_config(  # type: ignore[no-untyped-call]
-                client_configuration=configuration
-            )
-        except config_exception.ConfigException:
-            pass  # not in a pod: the kubeconfig it is
-        else:
-            return
-    await config.load_kube_config(  # type: ignore[no-untyped-call]
-        client_configuration=configuration, context=context
-    )

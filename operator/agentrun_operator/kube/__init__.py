@@ -1,0 +1,14 @@
+"""The one door to the Kubernetes API: few verbs, typed values in, facts out, every failure one of ``errors``.
+
+``KubeClient`` is the seam: the runner and the handlers know only this protocol, tests give them a fake. The one
+implementation sits on the transport of ``kubernetes.aio`` (kubeconfig and in-cluster credentials, token refresh, TLS)
+and exchanges plain JSON: the generated model classes would cost more CPU per object than everything else here.
+
+Nothing here retries: only the caller knows whether "no answer" may be tried again and for how long.
+"""
+
+from agentrun_operator.kube.client import KubeClient, Ref
+from agentrun_operator.kube.connection import connect
+from agentrun_operator.kube.http import HttpKubeClient, api_error
+
+__all__ = ["HttpKubeClient", "KubeClient", "Ref", "api_error", "connect"]

@@ -1,0 +1,77 @@
+"""The seam to the Kubernetes API: what the operator asks of it, and nothing else."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+from agentrun_operator import facts
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ref:
+    """Where an AgentRun is, and which one: a later object of the same name has another uid."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class KubeClient(Protocol):
+    """What the operator asks of the Kubernetes API. Every method raises ``errors.ApiError`` subclasses only."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+    async def list_jobs(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.JobFacts]:
+        """This operator's Jobs in ``namespace`` ("" = everywhere) that carry ``labels``, from etcd and not a cache."""
+
+    async def list_pods(self, namespace: str = "") -> list[facts.PodFacts]:
+        """Pods of this operator's Jobs in ``namespace`` ("" = everywhere)."""
+
+    async def get_job(self, namespace: str, name: str) -> facts.JobFacts:
+        """One Job. Raises NotFoundError."""
+
+    async def create_job(self, job: Mapping[str, Any]) -> facts.JobFacts:
+        """Create a Job. Raises AlreadyExistsError, RejectedError, UnavailableError."""
+
+    async def delete_job(self, job: facts.JobFacts) -> None:
+        """Delete exactly this Job (by uid) after its pod has ended. A Job that is not there is no error."""
+
+    async def create_secret(self, secret: Mapping[str, Any]) -> None:
+        """Create a Secret. Raises AlreadyExistsError, RejectedError, UnavailableError."""
+
+    async def get_secret_owner(self, namespace: str, name: str) -> str:
+        """The uid of the object that controls the Secret; "" if none. Raises NotFoundError."""
+
+    async def get_secret_data(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """What a Secret holds, by key. Raises NotFoundError."""
+
+    async def get_config_map_data(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """What a ConfigMap holds, by key. Raises NotFoundError."""
+
+    async def delete_secret(self, namespace: str, name: str) -> None:
+        """Delete a Secret. One that is not there is no error."""
+
+    async def get_pod(self, namespace: str, name: str) -> Mapping[str, Any]:
+        """One pod as JSON. Raises NotFoundError."""
+
+    async def write_run_status(self, run: Ref, status: Mapping[str, Any]) -> None:
+        """Replace the status of exactly this run. Raises NotFoundError also when its uid is another by now."""
+
+    async def list_run_uids(self, namespace: str = "") -> set[str]:
+        """The uids of all AgentRuns in ``namespace`` ("" = everywhere); nothing else of them is asked for."""
+
+    async def delete_run(self, run: Ref) -> None:
+        """Delete exactly this AgentRun. One that is not there, or is another by now, is no error."""
+
+    async def cancel_run(self, run: Ref) -> None:
+        """Set spec.cancel of exactly this run. One that is not there is no error."""
+
+    async def create_event(self, run: Ref, kind: str, reason: str, message: str) -> None:
+        """Post a Kubernetes Event on an AgentRun; ``kind`` is Normal or Warning."""
+
+    async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
+        """One AgentRun as JSON. Raises NotFoundError."""
+
+    def read_pod_log(self, namespace: str, pod: str, container: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        """The container's log in chunks. Raises NotFoundError, UnavailableError."""
