@@ -44,6 +44,7 @@ def agent_run(
             "name": name,
             "namespace": namespace,
             "uid": uid,
+            "resourceVersion": "1",
             "generation": 1,
             "creationTimestamp": CREATED,
             **({"deletionTimestamp": CREATED} if deleting else {}),
@@ -108,7 +109,7 @@ def pod(
     uid: str = POD_UID,
     phase: str = "Running",
     node: str = "node-1",
-    deleting: bool = False,
+    deleting: bool | str = False,
     main: Mapping[str, Any] | None = None,
     init: Mapping[str, Any] | None = None,
     bundle: Mapping[str, Any] | None = None,
@@ -118,10 +119,10 @@ def pod(
 ) -> Body:
     """The Pod of the Job ``owner`` (default: of ``job()``); further keywords are fields of ``status``, say reason.
 
-    ``main``, ``init`` and ``bundle`` are states of the agent's, the preparing and the bundle's container, made by
-    ``running()``, ``waiting(…)`` or ``terminated(…)``; left out, the container has no status yet. ``conditions`` are
-    those that are True, as in ``job``; ``false_conditions`` those that are False:
-    ``{"PodScheduled": ("Unschedulable", "0/3 nodes are available")}``.
+    ``deleting`` may be the time by which it should be gone. ``main``, ``init`` and ``bundle`` are states of the
+    agent's, the preparing and the bundle's container, made by ``running()``, ``waiting(…)`` or ``terminated(…)``; left
+    out, the container has no status yet. ``conditions`` are those that are True, as in ``job``; ``false_conditions``
+    those that are False: ``{"PodScheduled": ("Unschedulable", "0/3 nodes are available")}``.
     """
     owner = owner or job()
     meta = owner["metadata"]
@@ -138,7 +139,7 @@ def pod(
             "creationTimestamp": CREATED,
             "labels": dict(meta["labels"]),
             "ownerReferences": [_controlled_by(owner)],
-            **({"deletionTimestamp": CREATED} if deleting else {}),
+            **({"deletionTimestamp": CREATED if deleting is True else deleting} if deleting else {}),
         },
         "spec": {"nodeName": node} if node else {},
         "status": {

@@ -19,7 +19,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
-from agentrun_operator import errors, facts, kube
+from agentrun_operator import errors, facts, kube, names
 from tests import builders
 
 
@@ -43,9 +43,11 @@ class FakeKube:
     calls: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     events: list[tuple[str, str, str, str]] = dataclasses.field(default_factory=list)
     written: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    started: list[str] = dataclasses.field(default_factory=list)  # Jobs that were let go, by name
     closed: bool = False
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
     _uids: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(1))
+    _versions: Iterator[int] = dataclasses.field(default_factory=lambda: itertools.count(100))
 
     def verbs(self, *, but: str = "") -> list[str]:
         """The verbs of all requests so far, without those to ``but``."""
@@ -67,10 +69,12 @@ class FakeKube:
         found = [job for job in self._in(self.jobs, namespace) if wanted <= job["metadata"]["labels"].items()]
         return [facts.parse_job(job) for job in found]
 
-    async def list_pods(self, namespace: str = "") -> list[facts.PodFacts]:
-        """All pods."""
+    async def list_pods(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.PodFacts]:
+        """Pods with these labels."""
         await self._enter("list_pods", namespace)
-        return [facts.parse_pod(pod) for pod in self._in(self.pods, namespace)]
+        wanted = dict(labels or {}).items()
+        found = [pod for pod in self._in(self.pods, namespace) if wanted <= pod["metadata"].get("labels", {}).items()]
+        return [facts.parse_pod(pod) for pod in found]
 
     async def get_job(self, namespace: str, name: str) -> facts.JobFacts:
         """One Job."""
@@ -84,10 +88,46 @@ class FakeKube:
         body["metadata"] = {
             **job["metadata"],
             "uid": f"job-{next(self._uids)}",
+            "resourceVersion": self._version(),
             "creationTimestamp": self.now().isoformat(timespec="seconds"),
         }
         _add(self.jobs, body)
         self._leave("create_job")
+        return facts.parse_job(body)
+
+    async def start_job(self, job: facts.JobFacts, *, queue: str | None) -> facts.JobFacts:
+        """Take the mark off, and let it go or name its queue."""
+        await self._enter("start_job", job.name)
+        body = self._held(job)
+        annotations = {k: v for k, v in body["metadata"]["annotations"].items() if k != names.ANNOTATION_HELD}
+        body["metadata"] = {**body["metadata"], "annotations": annotations, "resourceVersion": self._version()}
+        if queue:
+            body["metadata"]["labels"] = {**body["metadata"]["labels"], names.LABEL_QUEUE: queue}
+        else:
+            body["spec"] = {**body["spec"], "suspend": False}
+        self.started.append(job.name)
+        self._leave("start_job")
+        return facts.parse_job(body)
+
+    async def mark_job(self, job: facts.JobFacts, mark: str) -> facts.JobFacts:
+        """Change the mark."""
+        await self._enter("mark_job", job.name)
+        body = self._held(job)
+        annotations = {**body["metadata"]["annotations"], names.ANNOTATION_HELD: mark}
+        body["metadata"] = {**body["metadata"], "annotations": annotations, "resourceVersion": self._version()}
+        self._leave("mark_job")
+        return facts.parse_job(body)
+
+    async def adopt_job(self, job: facts.JobFacts, metadata: Mapping[str, Any]) -> facts.JobFacts:
+        """Merge into its metadata."""
+        await self._enter("adopt_job", job.name)
+        body = _get(self.jobs, job.namespace, job.name)
+        if body["metadata"].get("resourceVersion", "") != job.version:
+            raise errors.ConflictError("the object has been modified", status=409, reason="Conflict")
+        old = body["metadata"]
+        merged = {key: {**old[key], **metadata[key]} for key in ("labels", "annotations")}
+        body["metadata"] = {**old, **metadata, **merged, "resourceVersion": self._version()}
+        self._leave("adopt_job")
         return facts.parse_job(body)
 
     async def delete_job(self, job: facts.JobFacts) -> None:
@@ -95,14 +135,31 @@ class FakeKube:
         await self._enter("delete_job", job.name)
         body = self.jobs.get((job.namespace, job.name))
         if body is not None and body["metadata"]["uid"] == job.uid:
-            body["metadata"] = {**body["metadata"], "deletionTimestamp": builders.CREATED}
+            deleted = {"deletionTimestamp": builders.CREATED, "resourceVersion": self._version()}
+            body["metadata"] = {**body["metadata"], **deleted}
         self._leave("delete_job")
+
+    async def delete_pod(self, namespace: str, pod: facts.PodFacts) -> None:
+        """Mark the pod as being deleted; the test lets it vanish."""
+        await self._enter("delete_pod", pod.name)
+        body = self.pods.get((namespace, pod.name))
+        if body is not None and body["metadata"]["uid"] == pod.uid:
+            body["metadata"] = {**body["metadata"], "deletionTimestamp": builders.CREATED}
+        self._leave("delete_pod")
 
     async def create_secret(self, secret: Mapping[str, Any]) -> None:
         """Create a Secret."""
         await self._enter("create_secret", secret["metadata"]["name"])
         _add(self.secrets, dict(secret))
         self._leave("create_secret")
+
+    async def adopt_secret(self, namespace: str, name: str, owner: Mapping[str, Any]) -> None:
+        """Give a Secret this owner."""
+        await self._enter("adopt_secret", name)
+        body = self.secrets.get((namespace, name))
+        if body is not None:
+            body["metadata"] = {**body["metadata"], "ownerReferences": [owner]}
+        self._leave("adopt_secret")
 
     async def get_secret_owner(self, namespace: str, name: str) -> str:
         """The uid of its controller."""
@@ -132,15 +189,17 @@ class FakeKube:
         self.secrets.pop((namespace, name), None)
         self._leave("delete_secret")
 
-    async def write_run_status(self, run: kube.Ref, status: Mapping[str, Any]) -> None:
-        """Replace the status of the AgentRun with that name and uid."""
+    async def write_run_status(self, run: kube.Ref, status: Mapping[str, Any], *, version: str) -> str:
+        """Replace the status of the AgentRun with that name, uid and version."""
         await self._enter("write_run_status", str(status.get("phase")))
         body = _get(self.runs, run.namespace, run.name)
-        if body["metadata"]["uid"] != run.uid:
-            raise errors.NotFoundError(f"AgentRun {run.name} is another one by now", status=422)
+        if body["metadata"]["uid"] != run.uid or body["metadata"].get("resourceVersion", "") != version:
+            raise errors.ConflictError(f"AgentRun {run.name} has changed", status=422)
         body["status"] = dict(status)
+        body["metadata"]["resourceVersion"] = self._version()
         self.written.append(dict(status))
         self._leave("write_run_status")
+        return str(body["metadata"]["resourceVersion"])
 
     async def list_run_uids(self, namespace: str = "") -> set[str]:
         """The uids of the AgentRuns."""
@@ -155,12 +214,14 @@ class FakeKube:
             del self.runs[run.namespace, run.name]
         self._leave("delete_run")
 
-    async def cancel_run(self, run: kube.Ref) -> None:
+    async def cancel_run(self, run: kube.Ref, *, replaced_by: str) -> None:
         """Set spec.cancel of the AgentRun with that name and uid, if it is there."""
         await self._enter("cancel_run", run.name)
         body = self.runs.get((run.namespace, run.name))
         if body is not None and body["metadata"]["uid"] == run.uid:
             body["spec"] = {**body["spec"], "cancel": True}
+            body["metadata"]["annotations"] = {names.ANNOTATION_REPLACED_BY: replaced_by}
+            body["metadata"]["resourceVersion"] = self._version()
         self._leave("cancel_run")
 
     async def create_event(self, run: kube.Ref, kind: str, reason: str, message: str) -> None:
@@ -183,6 +244,16 @@ class FakeKube:
         for chunk in self.pod_logs[pod]:
             yield chunk
         self._leave("read_pod_log")
+
+    def _version(self) -> str:
+        return str(next(self._versions))
+
+    def _held(self, job: facts.JobFacts) -> dict[str, Any]:
+        body = _get(self.jobs, job.namespace, job.name)
+        gate = body["metadata"]["annotations"].get(names.ANNOTATION_HELD)
+        if body["metadata"]["uid"] != job.uid or gate != job.gate:
+            raise errors.ConflictError(f"Job {job.name} is not held as it was", status=422)
+        return body
 
     async def _enter(self, verb: str, what: str) -> None:
         self.calls.append((verb, what))

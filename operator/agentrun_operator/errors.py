@@ -13,7 +13,8 @@ The tree::
         ├── AlreadyExistsError  409, reason AlreadyExists
         ├── ConflictError       409, any other reason
         ├── RejectedError       400, 403, 413, 422: the same request will be refused again
-        └── UnavailableError    429, 5xx, timeouts, connection trouble: the same request may succeed later
+        │   └── ForbiddenError  403 by role; an API server that has just started does not know the roles yet
+        └── UnavailableError    401, 429, 5xx, timeouts, connection trouble: the same request may succeed later
 """
 
 import enum
@@ -27,6 +28,9 @@ class ErrorCode(enum.StrEnum):
 
     CONCURRENCY_GUARD_UNREACHABLE = "k8s_concurrency_guard_unreachable"
     CONCURRENT_RUN_BLOCKED = "k8s_concurrent_run_blocked"
+    ORPHAN_TASK_UNKNOWN = "k8s_orphan_task_unknown"
+    ORPHAN_TASK_MISMATCH = "k8s_orphan_task_mismatch"
+    ORPHAN_SESSION_MISMATCH = "k8s_orphan_session_mismatch"
 
     PROMPT_SECRET_CREATE_FAILED = "k8s_prompt_secret_create_failed"  # noqa: S105 - a code, not a password
     JOB_CREATE_FAILED = "k8s_job_create_failed"
@@ -119,5 +123,16 @@ class RejectedError(ApiError):
     """400, 403, 413 or 422: the request is wrong or not allowed; repeating it will not help."""
 
 
+class ForbiddenError(RejectedError):
+    """403 by role: the operator may not do that, or the API server has just started and does not know its roles yet."""
+
+
 class UnavailableError(ApiError):
-    """429, 5xx, a timeout or a broken connection: nothing can be concluded; the same request may succeed later."""
+    """401, 429, 5xx, a timeout or a broken connection: nothing can be concluded; the same request may succeed later.
+
+    ``retry_after`` is for how long the server wants to be left alone: seconds, 0 = it did not say.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, reason: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message, status=status, reason=reason)
+        self.retry_after = retry_after

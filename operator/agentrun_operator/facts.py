@@ -13,6 +13,7 @@ from typing import Any
 from agentrun_operator import names, shapes
 
 MAIN_CONTAINER = "claude"
+_LABEL_JOB_UID = "batch.kubernetes.io/controller-uid"  # set by the Job controller
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,20 +54,29 @@ class ContainerFacts:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PodFacts:
-    """The one pod of a Job. ``deleting`` is its deletionTimestamp; ``gone`` means that the object no longer exists."""
+    """The one pod of a Job. ``gone`` means that the object no longer exists.
+
+    ``deletion_time`` (RFC 3339, "" = nobody deletes it) is when it should be gone: it includes the pod's grace period.
+    """
 
     name: str
     uid: str
     job_uid: str = ""
+    agent_key: str = ""
     phase: str = "Pending"
     node: str = ""
     reason: str = ""
     message: str = ""
-    deleting: bool = False
+    deletion_time: str = ""
     gone: bool = False
     conditions: tuple[Condition, ...] = ()
     init: tuple[ContainerFacts, ...] = ()
     main: ContainerFacts | None = None
+
+    @property
+    def deleting(self) -> bool:
+        """Whether the pod is being stopped."""
+        return bool(self.deletion_time)
 
     @property
     def finished(self) -> bool:
@@ -79,7 +89,10 @@ class JobFacts:
     """One Job. ``owner_uid`` is the uid of the AgentRun that controls it; ``log_path`` is what *this* Job writes.
 
     ``created_at`` and ``started_at`` are RFC 3339; it starts anew whenever it is no longer ``suspended``.
-    ``prompt_metrics`` are the characters of each part of its prompt.
+    ``gate`` is the value of its annotation *held*: such a Job waits at the gate and never had a pod ("" = it passed).
+    ``task`` and ``session`` are the labels of what it works on. ``made_for`` names the AgentRun that it was made for,
+    and so does ``reattached_from`` if it was adopted by another one. ``prompt_metrics`` are the characters of each part
+    of its prompt.
     """
 
     name: str
@@ -88,6 +101,13 @@ class JobFacts:
     owner_uid: str = ""
     owner_name: str = ""
     agent_key: str = ""
+    version: str = ""
+    attempt: int = 0
+    made_for: str = ""
+    task: str = ""
+    session: str = ""
+    gate: str = ""
+    reattached_from: str = ""
     log_path: str = ""
     created_at: str = ""
     started_at: str = ""
@@ -96,6 +116,16 @@ class JobFacts:
     deleting: bool = False
     gone: bool = False
     conditions: tuple[Condition, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Whether the Job waits at the gate: it is there, and cannot have a pod."""
+        return self.suspended and bool(self.gate)
+
+    @property
+    def live(self) -> bool:
+        """Whether an agent runs, may run, or is about to run under it."""
+        return not self.finished and not self.held
 
     @property
     def complete(self) -> bool:
@@ -127,9 +157,14 @@ def parse_job(body: Mapping[str, Any]) -> JobFacts:
         uid=shapes.text(meta.get("uid")),
         owner_uid=shapes.text(owner.get("uid")),
         owner_name=shapes.text(owner.get("name")),
-        agent_key=names.agent_key(
-            namespace, shapes.text(labels.get(names.LABEL_COMPANY_ID)), shapes.text(labels.get(names.LABEL_AGENT_ID))
-        ),
+        agent_key=_agent_key(namespace, labels),
+        version=shapes.text(meta.get("resourceVersion")),
+        attempt=_attempt(shapes.text(labels.get(names.LABEL_ATTEMPT))),
+        made_for=shapes.text(annotations.get(names.ANNOTATION_RUN)),
+        task=shapes.text(labels.get(names.LABEL_TASK_ID)),
+        session=shapes.text(labels.get(names.LABEL_SESSION_ID)),
+        gate=shapes.text(annotations.get(names.ANNOTATION_HELD)),
+        reattached_from=shapes.text(annotations.get(names.ANNOTATION_REATTACHED_FROM)),
         log_path=shapes.text(annotations.get(names.ANNOTATION_LOG_PATH)),
         created_at=shapes.text(meta.get("creationTimestamp")),
         started_at=shapes.text(status.get("startTime")),
@@ -143,21 +178,33 @@ def parse_job(body: Mapping[str, Any]) -> JobFacts:
 def parse_pod(body: Mapping[str, Any]) -> PodFacts:
     """Reduce a Pod object (as JSON) to what decisions need."""
     meta = shapes.mapping(body.get("metadata"))
+    labels = shapes.mapping(meta.get("labels"))
     status = shapes.mapping(body.get("status"))
     containers = [_container(shapes.mapping(c)) for c in shapes.sequence(status.get("containerStatuses"))]
     return PodFacts(
         name=shapes.text(meta.get("name")),
         uid=shapes.text(meta.get("uid")),
-        job_uid=shapes.text(_controller(meta).get("uid")),
+        # The label stays when the Job is deleted in such a way that its pod loses its owner.
+        job_uid=shapes.text(_controller(meta).get("uid")) or shapes.text(labels.get(_LABEL_JOB_UID)),
+        agent_key=_agent_key(shapes.text(meta.get("namespace")), labels),
         phase=shapes.text(status.get("phase")) or "Pending",
         node=shapes.text(shapes.mapping(body.get("spec")).get("nodeName")),
         reason=shapes.text(status.get("reason")),
         message=shapes.text(status.get("message")),
-        deleting=bool(meta.get("deletionTimestamp")),
+        deletion_time=shapes.text(meta.get("deletionTimestamp")),
         conditions=_conditions(status),
         init=tuple(_container(shapes.mapping(c)) for c in shapes.sequence(status.get("initContainerStatuses"))),
         main=next((c for c in containers if c.name == MAIN_CONTAINER), None),
     )
+
+
+def _agent_key(namespace: str, labels: Mapping[str, Any]) -> str:
+    company, agent = (shapes.text(labels.get(key)) for key in names.AGENT_LABELS)
+    return names.agent_key(namespace, company, agent)
+
+
+def _attempt(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _counts(text: str) -> dict[str, int] | None:

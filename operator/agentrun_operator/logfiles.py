@@ -32,6 +32,7 @@ _log = structlog.get_logger(__name__)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PART = re.compile(r"[A-Za-z0-9-]{1,63}")
+_RUN = re.compile(r"[A-Za-z0-9-]{1,63}(\.[0-9]{1,9})?")  # and the number of a further attempt
 _CHUNK_BYTES = 256 * 1024
 _T = TypeVar("_T")
 _OWNER_BYTES = 512  # an owner file is one short line
@@ -86,6 +87,27 @@ def redact(root: str, log: str, redactor: redaction.Redactor) -> None:
                 _rewrite(folder, run + suffix, redaction.Stream(redactor))
 
 
+def reown(root: str, log: str, owner: Owner) -> None:
+    """Write down that a log is another run's now; without an owner file, nothing is.
+
+    Raises ValueError for a path that is no run's log below ``root``, OSError.
+    """
+    company, agent, run = _parts(root, log)
+    name = run + names.OWNER_SUFFIX
+    with contextlib.ExitStack() as stack:
+        folder = _opened(stack, agent, _opened(stack, company, _opened(stack, root)))
+        before = _owner(name, folder)
+        if before is None or before == owner:
+            return
+        temporary = f".{name}.new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=folder)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(temporary, flags, 0o640, dir_fd=folder), "w", encoding="ascii") as target:
+            target.write(f"{owner.namespace} {owner.uid} {owner.policy}\nstarted\n")
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
 def find_owned(root: str) -> list[tuple[str, Owner]]:
     """Every log below ``root`` that has an owner file, by its path.
 
@@ -134,7 +156,7 @@ def _parts(root: str, log: str) -> tuple[str, str, str]:
     if len(parts) != 3 or not parts[2].endswith(names.LOG_SUFFIX):  # noqa: PLR2004 - company, agent, run
         raise ValueError(f"{log} is not a run's log below {root}")
     company, agent, run = parts[0], parts[1], parts[2].removesuffix(names.LOG_SUFFIX)
-    if not all(_PART.fullmatch(part) for part in (company, agent, run)):
+    if not (_PART.fullmatch(company) and _PART.fullmatch(agent) and _RUN.fullmatch(run)):
         raise ValueError(f"{log} is not a run's log below {root}")
     return company, agent, run
 

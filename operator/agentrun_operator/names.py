@@ -22,6 +22,7 @@ LABEL_COMPANY_ID = f"{GROUP}/company-id"
 LABEL_RUN_ID = f"{GROUP}/run-id"
 LABEL_TASK_ID = f"{GROUP}/task-id"
 LABEL_SESSION_ID = f"{GROUP}/session-id"
+LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_ADAPTER_TYPE = f"{GROUP}/adapter-type"
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 AGENT_LABELS = (LABEL_COMPANY_ID, LABEL_AGENT_ID)
@@ -33,12 +34,20 @@ OWN_LABELS = (
     LABEL_RUN_ID,
     LABEL_TASK_ID,
     LABEL_SESSION_ID,
+    LABEL_ATTEMPT,
 )
 ADAPTER_TYPE = "claude_k8s"  # the described system's word for "Claude Code as a Kubernetes Job"
 ANNOTATION_LOG_PATH = f"{GROUP}/log-path"
 ANNOTATION_ADAPTER_TYPE = f"{GROUP}/adapter-type"
 ANNOTATION_PROMPT_METRICS = f"{GROUP}/prompt-metrics"
 ANNOTATION_AGENT_NAME = f"{GROUP}/agent-name"
+ANNOTATION_RUN = f"{GROUP}/agentrun"  # the AgentRun that a Job was made for
+ANNOTATION_HELD = (
+    f"{GROUP}/held"  # on a Job that waits at the gate; its value is HELD or the uid of the Job ahead of it
+)
+ANNOTATION_REATTACHED_FROM = f"{GROUP}/reattached-from"  # on a Job that was adopted: the AgentRun it was made for
+ANNOTATION_REPLACED_BY = f"{GROUP}/replaced-by"  # on an AgentRun that another one had cancelled
+HELD = "true"
 FINALIZER = f"{GROUP}/agentrun-operator"
 
 # The one pattern of ids that become parts of paths and names (seeds: run-log design).
@@ -58,12 +67,14 @@ _NOT_SLUG = re.compile(r"[^a-z0-9-]")
 _NOT_LABEL = re.compile(r"[^A-Za-z0-9_.-]")
 
 
-def job_name(*, agent_id: str, run_id: str) -> str:
-    """Name of the Job of one run: ``ac-<agent slug>-<run slug>-<6 hex>``, at most 63 characters.
+def job_name(*, agent_id: str, run_id: str, attempt: int = 0) -> str:
+    """Name of the Job of one attempt: ``ac-<agent slug>-<run slug>-<6 hex>``, at most 63 characters.
 
-    The hash is over the raw ids, so slugs that collide after cutting still give different names.
+    The hash is over the raw ids, and the number of a further attempt, so slugs that collide after cutting still give
+    different names.
     """
-    digest = hashlib.sha256(f"{agent_id}:{run_id}".encode()).hexdigest()[:_HASH_LENGTH]
+    identity = f"{agent_id}:{run_id}" + (f":{attempt}" if attempt else "")
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:_HASH_LENGTH]
     return "-".join(part for part in ("ac", _slug(agent_id), _slug(run_id), digest) if part)
 
 
@@ -82,15 +93,17 @@ def agent_key(namespace: str, company_id: str, agent_id: str) -> str:
     return f"{namespace}/{label_value(company_id)}/{label_value(agent_id)}"
 
 
-def log_path(*, root: str, company_id: str, agent_id: str, run_id: str) -> str:
-    """Path of the run's log as the agent's pod sees it: ``<root>/<company>/<agent>/<run>.pod.ndjson``.
+def log_path(*, root: str, company_id: str, agent_id: str, run_id: str, attempt: int = 0) -> str:
+    """Path of the log as the agent's pod sees it: ``<root>/<company>/<agent>/<run>.pod.ndjson``.
 
-    ``root`` is absolute. Raises ValueError naming field and value for an id outside ``[a-zA-Z0-9-]``.
+    A further attempt has ``<run>.<attempt>.pod.ndjson``: no id holds a dot. ``root`` is absolute. Raises ValueError
+    naming field and value for an id outside ``[a-zA-Z0-9-]``.
     """
     for field, value in (("companyId", company_id), ("agentId", agent_id), ("runId", run_id)):
         if not _ID.fullmatch(value):
             raise ValueError(f"Invalid {field} for log path: {value}")
-    return posixpath.join(root, company_id, agent_id, f"{run_id}{LOG_SUFFIX}")
+    number = f".{attempt}" if attempt else ""
+    return posixpath.join(root, company_id, agent_id, f"{run_id}{number}{LOG_SUFFIX}")
 
 
 def stderr_path(log: str) -> str:

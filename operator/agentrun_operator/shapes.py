@@ -27,3 +27,8 @@ def number(value: object) -> int | None:
 def text(value: object) -> str:
     """``value`` if it is a text, else an empty one."""
     return value if isinstance(value, str) else ""
+
+
+def present(**values: Any) -> dict[str, Any]:
+    """The values that are not None."""
+    return {key: value for key, value in values.items() if value is not None}

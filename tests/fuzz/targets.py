@@ -131,7 +131,7 @@ def _pod(knobs: bytes) -> facts.PodFacts | None:
         return None
     main = builders.terminated(exit_code=knobs[0], reason=_REASONS[knobs[2] % 4] if knobs[0] else "Completed")
     pod = facts.parse_pod(builders.pod(phase="Failed", main=builders.running() if knobs[2] & 8 else main))
-    return dataclasses.replace(pod, gone=bool(knobs[2] & 16), deleting=bool(knobs[2] & 32))
+    return dataclasses.replace(pod, gone=bool(knobs[2] & 16), deletion_time=builders.CREATED if knobs[2] & 32 else "")
 
 
 def verdict_seeds() -> Iterator[bytes]:

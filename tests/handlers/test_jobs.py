@@ -36,7 +36,7 @@ async def test_what_is_there_is_known(memo: runner.Deps, kind: str | None) -> No
     wake.clear()
     await jobs.saw_pod(event=event(kind, builders.pod(main=builders.running())), memo=memo)
     assert wake.is_set()
-    job = memo.world.job_of(builders.RUN_UID)
+    job = memo.world.job_of(run)
     assert job is not None
     assert (job.uid, job.gone) == (builders.JOB_UID, False)
     pod = memo.world.pod_of(builders.JOB_UID)
@@ -46,14 +46,14 @@ async def test_what_is_there_is_known(memo: runner.Deps, kind: str | None) -> No
 
 async def test_what_is_deleted_is_gone(memo: runner.Deps) -> None:
     """A run that follows them sees both go."""
-    memo.world.join(models.AgentRun.parse(builders.agent_run()))
+    run = models.AgentRun.parse(builders.agent_run())
+    memo.world.join(run)
     for kind in ("ADDED", "DELETED"):
         await jobs.saw_pod(event=event(kind, builders.pod()), memo=memo)
         await jobs.saw_job(event=event(kind, builders.job()), memo=memo)
-    job, pod = memo.world.job_of(builders.RUN_UID), memo.world.pod_of(builders.JOB_UID)
+    job, pod = memo.world.job_of(run), memo.world.pod_of(builders.JOB_UID)
     assert job is not None
     assert job.gone
-    assert memo.world.gone_at(builders.JOB_UID) is not None
     assert pod is None or pod.gone
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import kopf
 import pytest
 
-from agentrun_operator import errors, handlers, names, runner, settings
-from agentrun_operator.handlers import jobs, runs, startup
+from agentrun_operator import handlers, names, runner, settings
+from agentrun_operator.handlers import jobs, login, runs, startup
 from tests import builders, deps, fakes
 
 
@@ -70,11 +70,13 @@ async def test_everything_is_seen_before_the_first_run_is_judged(memo: runner.De
 
 
 async def test_the_operator_does_not_start_without_having_looked(memo: runner.Deps) -> None:
-    """kopf calls it again; until then no run is judged and no task is left behind."""
-    kube_of(memo).fail["list_jobs"] = [errors.UnavailableError("no route to host")]
-    with pytest.raises(errors.UnavailableError):
-        await startup.look_around(memo=memo)
-    assert memo.tasks == []
+    """It asks until it is answered; until then no run is judged and no task is begun."""
+    kube_of(memo).hold = {"list_jobs"}
+    looking = asyncio.create_task(startup.look_around(memo=memo))
+    await asyncio.sleep(0.01)
+    assert (looking.done(), memo.tasks) == (False, [])
+    looking.cancel()
+    kube_of(memo).hold = set()
     await startup.look_around(memo=memo)
     assert len(memo.tasks) == 4
     await startup.clean_up(memo=memo)
@@ -82,26 +84,14 @@ async def test_the_operator_does_not_start_without_having_looked(memo: runner.De
 
 
 async def test_at_its_end_the_operator_lets_go_and_touches_nothing(memo: runner.Deps) -> None:
-    """Tasks, files and connections are released; no Job and no Secret is asked for."""
+    """Its tasks end, and no Job and no Secret is asked for; kopf's daemons may still use the connections."""
     await startup.look_around(memo=memo)
     before = list(kube_of(memo).calls)
     await startup.clean_up(memo=memo)
     await asyncio.gather(*memo.tasks, return_exceptions=True)
     assert [task.cancelled() for task in memo.tasks] == [True] * 4
-    assert kube_of(memo).closed
+    assert not kube_of(memo).closed
     assert kube_of(memo).calls == before
-
-
-@pytest.mark.parametrize(
-    ("in_pod", "at_home", "expected"), [("pod", "home", "pod"), (None, "home", "home"), (None, None, None)]
-)
-async def test_the_pods_own_account_comes_before_the_kubeconfig(
-    monkeypatch: pytest.MonkeyPatch, in_pod: str | None, at_home: str | None, expected: str | None
-) -> None:
-    """The same order as that of our own client."""
-    monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: in_pod)
-    monkeypatch.setattr(kopf, "login_with_kubeconfig", lambda **_: at_home)
-    assert await startup.log_in() == expected  # type: ignore[comparison-overlap]  # words stand for credentials
 
 
 # -------------------------------------------------------------------------------------------------- registration
@@ -114,7 +104,7 @@ def test_exactly_these_activities_are_registered() -> None:
         ("startup", startup.configure),
         ("startup", startup.look_around),
         ("cleanup", startup.clean_up),
-        ("authentication", startup.log_in),
+        ("authentication", login.log_in),
     ]
 
 

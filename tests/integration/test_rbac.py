@@ -1,4 +1,4 @@
-"""The ClusterRole is exactly what the operator uses: compared with the API server's own record of its requests."""
+"""The roles are exactly what the operator uses: compared with the API server's own record of its requests."""
 
 import dataclasses
 import json
@@ -16,6 +16,8 @@ from tests.integration import kubelet
 
 CLUSTER = "audit" + os.environ.get(harness.CLUSTER_SUFFIX, "")
 OPERATOR = "system:serviceaccount:agentrun-system:agentrun-operator"
+SYSTEM = "agentrun-system"
+LEASE = "agentrun-operator"
 OWN_POD = "agentrun-operator-0"
 PROXY = {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}
 DISCOVERY = {"/api", "/apis", "/version"}  # open to every authenticated user by system:discovery
@@ -103,6 +105,13 @@ def live(site: harness.Site) -> tuple[dict[str, str], bool]:
     site.create("deleted", agent={"id": "eve"})
     site.wait_status("deleted", job=bool)
     site.kubectl.run("delete", harness.RUNS, "deleted", "-n", site.namespace, "--timeout=30s")
+    site.create("let-go", agent={"id": "zoe"}, taskId="t-1")
+    site.wait_status("let-go", job=bool)
+    site.kubectl.run("delete", harness.RUNS, "let-go", "-n", site.namespace, "--cascade=orphan", "--timeout=30s")
+    site.create("adopting", agent={"id": "zoe"}, taskId="t-1")
+    site.wait_status("adopting", reattachedFrom="let-go")
+    site.patch("adopting", {"spec": {"cancel": True}})
+    site.wait_phase("adopting", "Cancelled")
     site.stop_operator()
     done.write(kubelet.transcript("ok"))
     done.end(0)
@@ -129,7 +138,8 @@ def live(site: harness.Site) -> tuple[dict[str, str], bool]:
         what="the expired run to be gone",
     )
     site.stop_operator()
-    site.start_operator(NAMESPACES="", DATA_PATH="")  # all namespaces, and logs only through the API
+    # All namespaces, logs only through the API, and as one of several replicas.
+    site.start_operator(NAMESPACES="", DATA_PATH="", POD_NAMESPACE=SYSTEM, LEADER_ELECTION_LEASE=LEASE)
     site.create("without-volume", agent={"id": "joe"})
     pod = kubelet.Pod(site, "without-volume")
     pod.run()
@@ -189,13 +199,18 @@ def parse(event: dict[str, dict[str, str]]) -> Request:
     )
 
 
+def rules(kind: str) -> list[dict[str, list[str]]]:
+    """The rules of the one role of this kind."""
+    [role] = [o for o in yaml.safe_load_all(playground.RBAC.read_text()) if o["kind"] == kind]
+    return list(role["rules"])
+
+
 def granted() -> list[tuple[str, str, str]]:
-    """Every right that the ClusterRole grants."""
-    [role] = [o for o in yaml.safe_load_all(playground.RBAC.read_text()) if o["kind"] == "ClusterRole"]
-    assert {key for rule in role["rules"] for key in rule} == {"apiGroups", "resources", "verbs"}
+    """Every right that the roles grant."""
+    assert {key for rule in rules("ClusterRole") for key in rule} == {"apiGroups", "resources", "verbs"}
     return [
         (group, resource, verb)
-        for rule in role["rules"]
+        for rule in rules("ClusterRole") + rules("Role")
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
@@ -208,6 +223,7 @@ def test_the_runs_ended_as_they_should(life: Life) -> None:
         "crashed": "Succeeded",
         "queued": "Cancelled",
         "cancelled": "Cancelled",
+        "adopting": "Cancelled",
         "replaced": "Cancelled",
         "replacing": "Succeeded",
         "without-volume": "Failed",
@@ -233,7 +249,7 @@ def test_what_is_granted_is_used(life: Life) -> None:
 
 
 def test_what_is_used_is_granted(life: Life) -> None:
-    """By this very role, and not by one that the cluster happens to give to everybody."""
+    """By these very roles, and not by one that the cluster happens to give to everybody."""
     assert life.used - set(granted()) == set()
 
 
@@ -263,6 +279,17 @@ def test_config_maps_are_never_listed(life: Life) -> None:
 def test_of_pods_only_its_own_is_asked_for(life: Life) -> None:
     """Of all others the operator sees those of its own Jobs, by their label."""
     assert life.names("pods", "get") == {f"{life.namespace}/{OWN_POD}"}
+
+
+def test_leases_are_its_own_alone(life: Life) -> None:
+    """Of all Leases, which hold up the cluster's own components too, the operator can read and change one."""
+    asked = {verb: life.names("leases", verb) for verb in ("get", "update")}
+    assert asked == {verb: {f"{SYSTEM}/{LEASE}"} for verb in ("get", "update")}
+    assert {right for right in granted() if right[1] == "leases"} == {
+        ("coordination.k8s.io", "leases", verb) for verb in ("get", "create", "update")
+    }
+    assert [rule for rule in rules("ClusterRole") if "leases" in rule["resources"]] == []
+    assert [rule["verbs"] for rule in rules("Role") if rule.get("resourceNames") != [LEASE]] == [["create"]]
 
 
 def test_besides_resources_only_discovery_is_read(life: Life) -> None:

@@ -490,6 +490,66 @@ def test_an_api_that_does_not_answer_ends_no_following(
     assert err == "agentrun logs: note: the AgentRun fix-login was deleted\n"
 
 
+BEFORE = {
+    "attempt": 0,
+    "code": "claude_overloaded",
+    "message": "Busy.",
+    "podName": "first",
+    "startTime": "2026-01-02T03:04:05Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        ((), "● model opus · session s-1\n✔ success\n"),
+        (("--attempt", "1"), "● model opus · session s-1\n✔ success\n"),
+        (("--attempt", "0"), "first\n"),
+    ],
+)
+def test_an_earlier_attempt_has_its_own_log(
+    capsys: pytest.CaptureFixture[str], api: fakes.FakeKube, wanted: tuple[str, ...], shown: str
+) -> None:
+    """Without a number it is the present one."""
+    api.pod_logs |= {"pod": [INIT, RESULT], "first": [b"first\n"]}
+    add_run(api, {**DONE, "attempt": 1, "previousAttempts": [BEFORE]})
+    assert run(capsys, "fix-login", "-n", "team-a", *wanted)[:2] == (0, shown)
+
+
+def test_an_attempt_that_never_was_is_named(capsys: pytest.CaptureFixture[str], api: fakes.FakeKube) -> None:
+    """With those that there are."""
+    add_run(api, {**DONE, "attempt": 1, "previousAttempts": [BEFORE]})
+    code, _, err = run(capsys, "fix-login", "-n", "team-a", "--attempt", "7")
+    assert (code, err) == (1, "agentrun logs: fix-login has no attempt 7; its attempts so far are 0 to 1\n")
+
+
+def test_following_goes_on_with_the_next_attempt(
+    capsys: pytest.CaptureFixture[str], api: fakes.FakeKube, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One log after the other, and a word in between."""
+    monkeypatch.setattr(run_log, "_STATUS_SECONDS", 0.01)
+    first = log_file(tmp_path)
+    first.write_bytes(INIT)
+    second = LOG_PATH.removesuffix(".pod.ndjson") + ".1.pod.ndjson"
+    first.with_name(pathlib.PurePosixPath(second).name).write_bytes(RESULT)
+    status = {**RUNNING, "logPath": LOG_PATH}
+    body = api.add_run(builders.agent_run(status=status, job={"inheritFromOperator": False}))
+    told = iter([None, "attempt", "attempt", "attempt", "end"])
+
+    async def get_run(_namespace: str, _name: str) -> Any:  # noqa: ANN401 - JSON
+        step = next(told, "end")
+        if step is not None:
+            body["status"] = {**body["status"], "attempt": 1, "previousAttempts": [BEFORE], "logPath": second}
+        if step == "end":
+            body["status"]["phase"] = "Succeeded"
+        return body
+
+    monkeypatch.setattr(api, "get_run", get_run)
+    code, out, err = run(capsys, "fix-login", "-n", "team-a", "-f")
+    assert (code, out) == (0, "● model opus · session s-1\n✔ success\n")
+    assert "attempt 0 of fix-login failed; this is attempt 1" in err
+
+
 def test_what_came_before_an_error_is_shown(capsys: pytest.CaptureFixture[str], api: fakes.FakeKube) -> None:
     """Also the line that it broke off in."""
     api.pod_logs["pod"] = [INIT, b"half a line"]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agentrun_operator import cli, entry, manifest, models, settings
+from agentrun_operator import cli, entry, manifest, models, names, settings
 from agentrun_operator.cli import documents, render
 from agentrun_operator.manifest import inheritance
 from tests import builders
@@ -338,6 +338,24 @@ def test_a_job_may_have_no_pod(capsys: pytest.CaptureFixture[str], *, suspended:
     seen["spec"]["suspend"] = suspended
     status, _ = status_of(capsys, seen, job={**IMAGE, "queueName": "q"})
     assert (status["phase"], status["reason"]) == (phase, reason)
+
+
+def test_a_job_that_is_held_is_about_to_be_started(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the operator: until then there is no status of it."""
+    seen = builders.job(suspend=True)
+    seen["metadata"]["annotations"][names.ANNOTATION_HELD] = names.HELD
+    status, err = status_of(capsys, seen)
+    assert status == {}
+    assert "would start the Job if the agent is free" in err
+
+
+def test_a_failed_attempt_is_followed_by_another_if_the_run_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """The status is then that of a run that waits for its next attempt."""
+    pod = builders.pod(phase="Failed", reason="Evicted", message="The node was low on memory.")
+    status, err = status_of(capsys, pod, retry={"limit": 1})
+    assert (status["phase"], status["reason"], status["attempt"]) == ("Pending", "RetryBackoff", 1)
+    assert [entry["code"] for entry in status["previousAttempts"]] == ["k8s_pod_evicted"]
+    assert "would write this status and begin the next attempt" in err
 
 
 def test_a_pod_means_that_its_queue_let_the_job_go(capsys: pytest.CaptureFixture[str]) -> None:

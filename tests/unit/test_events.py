@@ -12,6 +12,8 @@ from tests import fakes
 JOB = {"name": "ac-x", "uid": "u"}
 PENDING = {"phase": "Pending", "job": JOB, "message": "The pod is starting."}
 RUNNING = {"phase": "Running", "job": JOB, "podName": "ac-x-1", "message": "The agent is running."}
+LOST = {"attempt": 0, "code": "k8s_node_lost", "message": "The node was lost."}
+FULL = {"attempt": 1, "code": "claude_usage_limited", "message": "Used up."}
 REF = kube.Ref(namespace="team-a", name="a", uid="uid-a")
 
 
@@ -53,6 +55,28 @@ def stalled(status: str, message: str = "") -> list[dict[str, Any]]:
         ({**RUNNING, "conditions": stalled("True")}, {**RUNNING, "conditions": stalled("True")}, []),
         ({**RUNNING, "conditions": stalled("True")}, {**RUNNING, "conditions": stalled("False")}, []),
         ({}, {"phase": "Suspended", "message": "Held."}, []),
+        (
+            RUNNING,
+            {"phase": "Pending", "message": "Attempt 1 starts at noon.", "previousAttempts": [LOST]},
+            [("Warning", "AttemptFailed", "Attempt 1 starts at noon. The node was lost.")],
+        ),
+        (
+            {**RUNNING, "previousAttempts": [LOST]},
+            {"phase": "Queued", "message": "Limit.", "previousAttempts": [LOST, FULL]},
+            [("Warning", "AttemptFailed", "Limit. Used up."), ("Normal", "Queued", "Limit.")],
+        ),
+        ({**RUNNING, "previousAttempts": [LOST]}, {**RUNNING, "previousAttempts": [LOST], "turns": 7}, []),
+        (
+            {"phase": "Pending", "previousAttempts": [LOST]},
+            {**PENDING, "job": {"name": "ac-y", "uid": "v"}, "previousAttempts": [LOST]},
+            [("Normal", "JobCreated", "Job ac-y was created.")],
+        ),
+        (
+            {"phase": "Queued"},
+            {**PENDING, "reattachedFrom": "lost"},
+            [("Normal", "Reattached", "Job ac-x was adopted; its AgentRun lost is gone.")],
+        ),
+        ({**PENDING, "reattachedFrom": "lost"}, {**PENDING, "reattachedFrom": "lost"}, []),
         ({}, {"phase": "Queued", "message": "x" * 2000}, [("Normal", "Queued", "x" * 1024)]),
     ],
 )

@@ -50,6 +50,56 @@ def test_a_job_says_whether_and_since_when_it_may_run() -> None:
     assert (let_go.suspended, let_go.started_at) == (False, builders.CREATED)
 
 
+def test_a_job_says_whose_work_it_is_and_whether_it_waits_at_the_gate() -> None:
+    """All that the guard, an adoption and a further attempt go by."""
+    labels = {names.LABEL_TASK_ID: "T-1", names.LABEL_SESSION_ID: "s-1", names.LABEL_ATTEMPT: "2"}
+    annotations = {
+        names.ANNOTATION_RUN: "fix-login",
+        names.ANNOTATION_HELD: "true",
+        names.ANNOTATION_REATTACHED_FROM: "lost",
+    }
+    body = builders.job(suspend=True, labels=labels, annotations=annotations, resourceVersion="17")
+    job = facts.parse_job(body)
+    assert (job.task, job.session, job.attempt, job.version) == ("T-1", "s-1", 2, "17")
+    assert (job.made_for, job.gate, job.reattached_from) == ("fix-login", "true", "lost")
+
+
+@pytest.mark.parametrize(
+    ("suspend", "gate", "ended", "held", "live"),
+    [
+        (True, "true", False, True, False),
+        (True, "a-uid", False, True, False),
+        (True, "", False, False, True),  # its queue holds it, and may let it go at any moment
+        (False, "", False, False, True),
+        (False, "true", False, False, True),  # somebody let it go by hand
+        (False, "", True, False, False),
+        (True, "true", True, True, False),
+    ],
+)
+def test_whether_an_agent_may_run_under_a_job(*, suspend: bool, gate: str, ended: bool, held: bool, live: bool) -> None:
+    """Held Jobs cannot have a pod, and finished ones have none any more; every other one counts."""
+    body = builders.job(
+        suspend=suspend, annotations={names.ANNOTATION_HELD: gate}, conditions={"Complete": ""} if ended else {}
+    )
+    job = facts.parse_job(body)
+    assert (job.held, job.live) == (held, live)
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("7", 7), ("", 0), ("-1", 0), ("x", 0), ("1.5", 0)])
+def test_the_attempt_of_a_job_is_a_number(text: str, number: int) -> None:
+    """A Job of a version that knew no attempts is the first one."""
+    assert facts.parse_job(builders.job(labels={names.LABEL_ATTEMPT: text})).attempt == number
+
+
+def test_a_pod_that_has_lost_its_owner_is_still_its_jobs() -> None:
+    """As kubectl delete --cascade=orphan leaves it; the Job controller's label stays."""
+    body = builders.pod()
+    body["metadata"]["ownerReferences"] = []
+    body["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] = "u-1"
+    assert facts.parse_pod(body).job_uid == "u-1"
+    assert facts.parse_pod(builders.pod()).job_uid == builders.JOB_UID
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -84,11 +134,12 @@ def test_a_pod_gives_its_facts() -> None:
         name=body["metadata"]["name"],
         uid=builders.POD_UID,
         job_uid=builders.JOB_UID,
+        agent_key="team-a/acme/coder",
         phase="Failed",
         node="node-1",
         reason="Evicted",
         message="low on memory",
-        deleting=True,
+        deletion_time=builders.CREATED,
         conditions=(facts.Condition(type="Ready", status="False", reason="PodFailed"),),
         init=(
             facts.ContainerFacts(
@@ -135,6 +186,13 @@ def test_a_container_is_in_one_state(state: dict[str, Any], expected: facts.Cont
     assert main.has_started == (expected.running or expected.terminated)
 
 
+def test_a_pod_that_is_being_deleted_says_until_when() -> None:
+    """Its deletionTimestamp is in the future: it includes the grace period."""
+    seen = facts.parse_pod(builders.pod(deleting="2026-01-02T03:05:05Z"))
+    assert (seen.deleting, seen.deletion_time) == (True, "2026-01-02T03:05:05Z")
+    assert not facts.parse_pod(builders.pod()).deleting
+
+
 def test_a_pod_without_the_agents_container_has_none() -> None:
     """An injected sidecar is never taken for the agent."""
     body = builders.pod()
@@ -145,7 +203,7 @@ def test_a_pod_without_the_agents_container_has_none() -> None:
 def test_an_empty_object_gives_empty_facts() -> None:
     """A pod that nobody has looked at yet is pending."""
     assert facts.parse_job({}) == facts.JobFacts(name="", namespace="", uid="", agent_key="//")
-    assert facts.parse_pod({}) == facts.PodFacts(name="", uid="", phase="Pending")
+    assert facts.parse_pod({}) == facts.PodFacts(name="", uid="", agent_key="//", phase="Pending")
 
 
 @pytest.mark.parametrize(
@@ -164,6 +222,7 @@ def test_only_the_controller_owns(references: list[dict[str, Any]], expected: st
     assert facts.parse_pod(body).job_uid == expected
 
 
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.too_slow])  # on a machine that is busy otherwise
 @hypothesis.given(
     OBJECTS | st.fixed_dictionaries({"status": st.fixed_dictionaries({"initContainerStatuses": CONTAINERS})})
 )

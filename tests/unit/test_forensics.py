@@ -107,6 +107,11 @@ def known(*events: Event, code: int | None = None, **fields: Any) -> forensics.F
     return forensics.Facts(**{"transcript": fold(*events), "now": NOW, **fields})
 
 
+def orphan(code: Code) -> forensics.Failure:
+    """What a run is refused for when a Job without an AgentRun has its agent."""
+    return forensics.Failure(code=code, message="Job j of the agent a is still running and its AgentRun is gone.")
+
+
 UNSCHEDULABLE = pod(("PodScheduled", "False", "Unschedulable", "0/3 nodes: Insufficient memory"), phase="Pending")
 PULL = forensics.Failure(code=Code.IMAGE_PULL_FAILED, message="The image could not be pulled.")
 COMPLETE, FAILED = job(("Complete", "")), job(("Failed", "BackoffLimitExceeded"))
@@ -155,6 +160,10 @@ INTENT: list[Row] = [
     ("stalled", known(INIT, TEXT, code=143, intent=Intent.STALL, limit_seconds=300), Code.RUN_STALLED),
     ("recorded cause", known(recorded=PULL, job=job(gone=True)), Code.IMAGE_PULL_FAILED),
     ("recorded cause wins over what the stop did", known(INIT, code=143, recorded=PULL), Code.IMAGE_PULL_FAILED),
+    ("an orphan Job nobody can tell the task of", known(recorded=orphan(Code.ORPHAN_TASK_UNKNOWN)), Code.ORPHAN_TASK_UNKNOWN),
+    ("an orphan Job of another task", known(recorded=orphan(Code.ORPHAN_TASK_MISMATCH)), Code.ORPHAN_TASK_MISMATCH),
+    ("an orphan Job of another session", known(recorded=orphan(Code.ORPHAN_SESSION_MISMATCH)), Code.ORPHAN_SESSION_MISMATCH),
+    ("an orphan Job in the way, then cancelled", known(recorded=orphan(Code.ORPHAN_TASK_MISMATCH), intent=Intent.CANCEL), Code.ORPHAN_TASK_MISMATCH),
     ("result grace, but the result is an error", known(INIT, failed(api_error_status=401), code=143, intent=Intent.RESULT_GRACE), Code.AUTH_REQUIRED),
     ("result grace, max turns", known(INIT, ended("error_max_turns"), code=137, intent=Intent.RESULT_GRACE), Code.MAX_TURNS),
 ]  # fmt: skip
@@ -213,7 +222,7 @@ LOST: list[Row] = [
     ("Job deleted, no result", known(INIT, TEXT, job=job(gone=True), detection="a watch event"), Code.JOB_DELETED_EXTERNALLY),
     ("Job being deleted", known(INIT, TEXT, job=job(deleting=True)), Code.JOB_DELETED_EXTERNALLY),
     ("pod deleted", known(INIT, TEXT, job=FAILED, pod=pod(gone=True)), Code.JOB_DELETED_EXTERNALLY),
-    ("pod being deleted, Job not", known(INIT, job=job(), pod=pod(deleting=True, phase="Running")), Code.JOB_DELETED_EXTERNALLY),
+    ("pod being deleted, Job not", known(INIT, job=job(), pod=pod(deletion_time="2026-11-21T10:00:00Z", phase="Running")), Code.JOB_DELETED_EXTERNALLY),
     ("pod deleted before it started", known(pod=pod(gone=True, phase="Pending")), Code.JOB_DELETED_EXTERNALLY),
     ("Job deleted, error result", known(INIT, failed(api_error_status=529), job=job(gone=True)), Code.OVERLOADED),
     ("Job deleted, exit seen", known(INIT, TOOL, code=143, job=job(gone=True)), Code.TRUNCATED),
@@ -629,7 +638,7 @@ _EVENTS = st.lists(
 )
 _PODS = [
     None, pod(), UNSCHEDULABLE, disrupted("DeletionByPodGC"), disrupted("x", gone=True), pod(init=(INIT_BAD,)),
-    pod(main=waiting("ErrImagePull")), pod(deleting=True),
+    pod(main=waiting("ErrImagePull")), pod(deletion_time="2026-11-21T10:00:00Z"),
 ]  # fmt: skip
 _JOBS = [None, job(), COMPLETE, FAILED, LATE, job(gone=True)]
 _EXITS = [None, RUNNING, exited(0), exited(1), exited(137, "OOMKilled"), exited(143), exited(255)]

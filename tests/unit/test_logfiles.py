@@ -205,3 +205,85 @@ def test_the_keeper_works_on_its_own_thread_and_survives_trouble() -> None:
         assert busy.result(timeout=5) is True
     finally:
         keeper.close()
+
+
+# --- attempts, and logs that change hands ---------------------------------------------------------------------------
+
+
+def attempt_of(root: pathlib.Path, run: str) -> pathlib.Path:
+    """All files of one attempt."""
+    make(root, *(f"{run}.pod.{end}" for end in ("ndjson", "stderr", "ndjson.previous", "owner")))
+    return root / "acme" / "ada" / f"{run}.pod.ndjson"
+
+
+@pytest.mark.parametrize("number", ["1", "12", "100", "999999999"])
+def test_the_log_of_an_attempt_is_found_redacted_and_removed(tmp_path: pathlib.Path, number: str) -> None:
+    """By itself: those of other attempts stay."""
+    first, log = attempt_of(tmp_path, "r"), attempt_of(tmp_path, f"r.{number}")
+    found = dict(logfiles.find_owned(str(tmp_path)))
+    assert found == {str(path): logfiles.Owner("team-a", UID, "WithRun") for path in (first, log)}
+    log.write_text("the secret value")
+    logfiles.redact(str(tmp_path), str(log), redaction.Redactor(["secret value"]))
+    assert log.read_text() == "the [redacted]"
+    assert logfiles.remove(str(tmp_path), str(log), UID) is True
+    assert sorted(p.name for p in first.parent.iterdir()) == sorted(FILES)
+
+
+@pytest.mark.parametrize("run", ["r.", "r.x", ".1", "r.1.2", "r.-1", "r.1234567890", "r..1", "r.1 "])
+def test_what_is_no_number_is_no_attempt(tmp_path: pathlib.Path, run: str) -> None:
+    """Nothing but digits, and not too many of them."""
+    log = attempt_of(tmp_path, run)
+    with pytest.raises(ValueError, match="is not a run's log below"):
+        logfiles.remove(str(tmp_path), str(log), UID)
+    assert log.exists()
+
+
+NEW = logfiles.Owner(namespace="team-a", uid="uid-2", policy="Never")
+
+
+def test_a_log_that_changes_hands_belongs_to_the_new_run(tmp_path: pathlib.Path) -> None:
+    """With its policy: the old one has no right to it any more. The log itself is not touched."""
+    log = attempt_of(tmp_path, "r.2")
+    for _ in range(2):
+        logfiles.reown(str(tmp_path), str(log), NEW)
+        assert logfiles.find_owned(str(tmp_path)) == [(str(log), NEW)]
+    assert (log.read_text(), log.with_name("r.2.pod.owner").stat().st_mode & 0o777) == ("x", 0o640)
+    assert sorted(p.name for p in log.parent.iterdir()) == sorted(p.replace("r.", "r.2.", 1) for p in FILES)
+    assert logfiles.remove(str(tmp_path), str(log), UID) is False
+    assert logfiles.remove(str(tmp_path), str(log), "uid-2") is True
+
+
+@pytest.mark.parametrize("owner", [None, "too few"])
+def test_a_log_that_is_nobodys_does_not_change_hands(tmp_path: pathlib.Path, owner: str | None) -> None:
+    """It may be another program's."""
+    log = make(tmp_path, "r.pod.ndjson")
+    if owner is not None:
+        log.with_name("r.pod.owner").write_text(owner)
+    logfiles.reown(str(tmp_path), str(log), NEW)
+    assert logfiles.find_owned(str(tmp_path)) == []
+    assert not list(log.parent.glob(".*"))
+
+
+def test_no_link_is_followed_when_a_log_changes_hands(tmp_path: pathlib.Path) -> None:
+    """Neither in place of the owner file nor of the file that it is made from."""
+    target = tmp_path / "target"
+    target.write_text(OWNER)
+    log = attempt_of(tmp_path / ROOT, "r")
+    log.with_name(".r.pod.owner.new").symlink_to(target)
+    logfiles.reown(str(tmp_path / ROOT), str(log), NEW)
+    assert target.read_text() == OWNER
+    assert logfiles.find_owned(str(tmp_path / ROOT)) == [(str(log), NEW)]
+    owner = log.with_name("r.pod.owner")
+    owner.unlink()
+    owner.symlink_to(target)
+    logfiles.reown(str(tmp_path / ROOT), str(log), NEW)
+    assert target.read_text() == OWNER
+
+
+@pytest.mark.parametrize("path", ["acme/ada/r.ndjson", "acme/../../r.pod.ndjson", "acme/ada/r.x.pod.ndjson"])
+def test_only_a_runs_log_changes_hands(tmp_path: pathlib.Path, path: str) -> None:
+    """The path is an annotation, which anybody may have written."""
+    with pytest.raises(ValueError, match="is not a run's log below"):
+        logfiles.reown(str(tmp_path), f"{tmp_path}/{path}", NEW)
+    with pytest.raises(OSError, match="No such file"):
+        logfiles.reown(str(tmp_path), f"{tmp_path}/acme/ada/r.pod.ndjson", NEW)

@@ -7,6 +7,7 @@ commit.
 import base64
 import difflib
 import hashlib
+import json
 import os
 import pathlib
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
-from agentrun_operator import errors, manifest, models, names, prompts, settings
+from agentrun_operator import errors, facts, manifest, models, names, prompts, settings
 from agentrun_operator.manifest import claude as claude_command
 from agentrun_operator.manifest import inheritance
 from tests import builders, deps, expansion
@@ -797,13 +798,47 @@ def test_resources_that_are_not_named_have_defaults(
     assert made.get("claims") == (given or {}).get("claims")
 
 
-def test_a_queued_job_is_created_suspended_with_the_queues_label() -> None:
-    """Kueue admits the Job, not its pod."""
-    job = job_of(job={"queueName": "agents"})
+@pytest.mark.parametrize("queue", [None, "agents"])
+def test_every_job_is_created_held(queue: str | None) -> None:
+    """No pod before the agent is free; Kueue, which would let it go, is told of it only then."""
+    job = job_of(job={"queueName": queue})
     assert job["spec"]["suspend"] is True
-    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "agents"
-    assert "kueue.x-k8s.io/queue-name" not in job["spec"]["template"]["metadata"]["labels"]
-    assert "suspend" not in job_of()["spec"]
+    assert job["metadata"]["annotations"]["paperclip.io/held"] == "true"
+    assert facts.parse_job(job).held
+    assert facts.parse_job(job).made_for == "fix-login"
+    assert "kueue" not in json.dumps(job)
+    assert "paperclip.io/held" not in job["spec"]["template"]["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("number", [0, 1, 100])
+def test_each_attempt_has_a_job_a_secret_and_a_log_of_its_own(number: int) -> None:
+    """Told apart by name, label and path; the agent, its labels and its run id stay."""
+    run = run_of()
+    run = run.model_copy(update={"status": run.status.model_copy(update={"attempt": number})})
+    made = build(run, INSIDE)
+    job = made.job["metadata"]
+    assert job["name"] == names.job_name(agent_id=run.spec.agent.id, run_id=run.run_id, attempt=number)
+    assert made.secret["metadata"]["name"] == names.prompt_secret_name(job["name"])
+    ending = f".{number}.pod.ndjson" if number else "run-1.pod.ndjson"
+    assert job["annotations"][names.ANNOTATION_LOG_PATH].endswith(ending)
+    for metadata in (job, made.secret["metadata"], made.job["spec"]["template"]["metadata"]):
+        assert metadata["labels"][names.LABEL_ATTEMPT] == str(number)
+        assert metadata["labels"][names.LABEL_RUN_ID] == "run-1"
+    assert facts.parse_job(made.job).attempt == number
+
+
+@pytest.mark.parametrize(
+    ("made_for", "owner", "origin"), [("lost", "", "lost"), ("lost", "x", "lost"), ("", "x", "x"), ("", "", "ac-0")]
+)
+def test_an_adopted_job_gets_its_new_owner_and_says_whose_it_was(made_for: str, owner: str, origin: str) -> None:
+    """By the name of the AgentRun, or what is known of it. Its log is not moved."""
+    run = run_of(runId="run-9")
+    job = facts.JobFacts(name="ac-0", namespace="team-a", uid="j", owner_name=owner, made_for=made_for)
+    change = manifest.build_adoption(run, job)
+    assert change["ownerReferences"] == [manifest.build_owner(run)]
+    assert [(o["uid"], o["controller"]) for o in change["ownerReferences"]] == [(run.metadata.uid, True)]
+    assert change["labels"] == {names.LABEL_RUN_ID: "run-9", names.LABEL_ATTEMPT: "0"}
+    assert change["annotations"] == {names.ANNOTATION_REATTACHED_FROM: origin}
 
 
 def test_the_runs_labels_and_node_selector_win_over_the_operators() -> None:
@@ -973,3 +1008,69 @@ def test_everything_else_of_a_pod_template_is_the_users(patch: dict[str, Any]) -
             assert template["spec"][key] == value
     assert template["metadata"]["labels"].items() >= patch.get("metadata", {}).get("labels", {}).items()
     assert template["spec"]["containers"][0]["args"] == agent_of()["args"]
+
+
+# --- whose usage limit it is ----------------------------------------------------------------------------------------
+
+
+def key_of(name: str, key: str = "k", secret: str = "keys") -> dict[str, Any]:
+    """A variable from a Secret."""
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+
+
+ONE_KEY = {"job": {"env": [key_of("ANTHROPIC_API_KEY")]}}
+LITERAL = {"job": {"env": [{"name": "CLAUDE_CODE_OAUTH_TOKEN", "value": "sk-ant-oat01-plain"}]}}
+ALL_KEYS = [
+    key_of("CLAUDE_CODE_OAUTH_TOKEN", "c"),
+    key_of("ANTHROPIC_API_KEY", "b"),
+    key_of("ANTHROPIC_AUTH_TOKEN", "a"),
+]
+WHOLE = {"job": {"envFrom": [{"secretRef": {"name": "claude"}}, {"configMapRef": {"name": "proxy"}}]}}
+
+
+def credential(spec: dict[str, Any], inherited: inheritance.Inherited = inheritance.NOTHING) -> str:
+    """What a run's credential is known by."""
+    return manifest.find_credential(run_of(**spec), CONFIG, inherited)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({}, {}, True),
+        ({}, {"agent": "other"}, False),  # each agent is logged in by its own folder
+        ({"claude": {"configDir": "Shared"}}, {"claude": {"configDir": "Shared"}, "agent": "other"}, True),
+        ({}, {"namespace": "team-b"}, False),
+        (ONE_KEY, {**ONE_KEY, "agent": "other"}, True),
+        (ONE_KEY, {**ONE_KEY, "namespace": "team-b"}, False),
+        (ONE_KEY, {}, False),
+        (ONE_KEY, {"job": {"env": [key_of("ANTHROPIC_API_KEY", "other")]}}, False),
+        (ONE_KEY, {"job": {"env": [key_of("ANTHROPIC_API_KEY", secret="other")]}}, False),
+        (ONE_KEY, {"job": {"env": [key_of("ANTHROPIC_AUTH_TOKEN")]}}, True),
+        ({"job": {"env": ALL_KEYS}}, {"job": {"env": [key_of("ANTHROPIC_AUTH_TOKEN", "a")]}}, True),
+        ({"job": {"env": ALL_KEYS[:2]}}, {"job": {"env": [key_of("ANTHROPIC_API_KEY", "b")]}}, True),
+        (LITERAL, {**LITERAL, "namespace": "team-b"}, True),
+        (LITERAL, {"job": {"env": [{"name": "CLAUDE_CODE_OAUTH_TOKEN", "value": "another"}]}}, False),
+        (WHOLE, {**WHOLE, "claude": {"maxTurns": 3}}, True),
+        (WHOLE, {"job": {"envFrom": [{"secretRef": {"name": "other"}}]}}, False),
+        (WHOLE, {}, False),
+    ],
+)
+def test_runs_of_one_credential_are_known_by_the_same_word(
+    one: dict[str, Any], other: dict[str, Any], *, same: bool
+) -> None:
+    """Where it comes from decides, in the order in which the CLI looks; nothing else of the run does."""
+    assert (credential(one) == credential(other)) is same
+
+
+def test_an_inherited_credential_counts_like_an_own_one() -> None:
+    """Unless the run declines it; its own one wins."""
+    inherited = inheritance.parse_own_pod(OWN_POD, INSIDE)
+    word = manifest.find_credential(run_of(), INSIDE, inherited)
+    assert word == manifest.find_credential(run_of(agent="other"), INSIDE, inherited) == "team-a/keys/anthropic"
+    assert manifest.find_credential(run_of(job={"inheritFromOperator": False}), INSIDE, inherited) != word
+    assert manifest.find_credential(run_of(**ONE_KEY), INSIDE, inherited) == "team-a/keys/k"
+
+
+def test_a_credential_is_never_part_of_the_word() -> None:
+    """It is kept in memory and may be logged."""
+    assert "plain" not in credential(LITERAL)

@@ -3,6 +3,7 @@
 import posixpath
 import re
 import string
+from typing import Any
 
 import hypothesis
 import pytest
@@ -132,7 +133,7 @@ def test_a_log_never_stands_outside_the_root(company_id: str, agent_id: str, run
 @hypothesis.given(TEXTS, st.sampled_from(["company_id", "agent_id", "run_id"]))
 def test_an_id_that_is_none_is_refused_or_harmless(text: str, field: str) -> None:
     """Whatever text comes, the path has exactly three parts below the root, or there is none."""
-    ids = {"company_id": "c", "agent_id": "a", "run_id": "r", field: text}
+    ids: dict[str, Any] = {"company_id": "c", "agent_id": "a", "run_id": "r", field: text}
     try:
         path = names.log_path(root="/data", **ids)
     except ValueError:
@@ -149,7 +150,7 @@ def test_an_id_that_is_none_is_refused_or_harmless(text: str, field: str) -> Non
 )
 def test_the_refusal_names_field_and_value(parameter: str, field: str, value: str) -> None:
     """The sentence is that of the design, which orchestrators may look for."""
-    ids = {"company_id": "c", "agent_id": "a", "run_id": "r", parameter: value}
+    ids: dict[str, Any] = {"company_id": "c", "agent_id": "a", "run_id": "r", parameter: value}
     with pytest.raises(ValueError, match=rf"\AInvalid {field} for log path: {re.escape(value)}\Z"):
         names.log_path(root="/data", **ids)
 
@@ -163,3 +164,37 @@ def test_stderr_stands_beside_the_log() -> None:
 def test_the_labels_of_a_run_include_those_of_its_agent() -> None:
     """A Job found by its agent's labels must be found among those of its run."""
     assert set(names.AGENT_LABELS) < set(names.OWN_LABELS)
+
+
+# --- attempts -------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_attempt_has_the_name_that_runs_always_had() -> None:
+    """An upgrade finds the Jobs of live runs again."""
+    assert names.job_name(agent_id="coder", run_id="run-1", attempt=0) == "ac-coder-run-1-31629d"
+
+
+@hypothesis.given(IDS, IDS, st.sets(st.integers(0, 100), min_size=2, max_size=5))
+def test_each_attempt_has_a_job_and_a_log_of_its_own(agent_id: str, run_id: str, numbers: set[int]) -> None:
+    """The names are DNS labels that begin alike; the logs lie beside each other."""
+    jobs = {names.job_name(agent_id=agent_id, run_id=run_id, attempt=number) for number in numbers}
+    assert len(jobs) == len(numbers)
+    assert all(DNS_LABEL.fullmatch(name) for name in jobs)
+    assert len({name[:-6] for name in jobs}) == 1
+    logs = [names.log_path(root="/r", company_id="acme", agent_id=agent_id, run_id=run_id, attempt=n) for n in numbers]
+    assert len(set(logs)) == len(numbers)
+    assert {posixpath.dirname(log) for log in logs} == {f"/r/acme/{agent_id}"}
+
+
+@pytest.mark.parametrize(("number", "name"), [(0, "r.pod.ndjson"), (1, "r.1.pod.ndjson"), (100, "r.100.pod.ndjson")])
+def test_the_number_of_an_attempt_is_in_the_name_of_its_log(number: int, name: str) -> None:
+    """Behind a dot, which no id has: the log of another run can never be meant."""
+    path = names.log_path(root="/r", company_id="c", agent_id="a", run_id="r", attempt=number)
+    assert path == f"/r/c/a/{name}"
+    assert names.stderr_path(path) == path.replace(".ndjson", ".stderr")
+
+
+def test_the_attempt_of_one_run_is_not_another_run() -> None:
+    """The hash tells ``coder:run-1:1`` from a run whose id ends in the number."""
+    attempt = names.job_name(agent_id="coder", run_id="run", attempt=1)
+    assert attempt not in {names.job_name(agent_id="coder", run_id=other) for other in ("run1", "run-1", "run")}

@@ -9,215 +9,23 @@ import datetime as dt
 import json
 import pathlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from agentrun_operator import errors, facts, models, names, runner, settings, status, tail
-from tests import builders, deps, fakes
+from agentrun_operator import errors, facts, models, names, runner, status
+from tests import builders, deps, scenes
+from tests.scenes import INIT, PROMPT, RESULT, TURN, Scene, play, unavailable
 
 Body = dict[str, Any]
-INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"opus"}\n'
-TURN = b'{"type":"assistant","message":{"id":"m1","content":[{"type":"text","text":"Hm."}]}}\n'
-RESULT = b'{"type":"result","subtype":"success","is_error":false,"result":"Done.","total_cost_usd":0.5}\n'
-PROMPT = "Sing of the purple heron."
-UNAVAILABLE = "the server is currently unable to handle the request"
-
-
-def unavailable() -> errors.UnavailableError:
-    """No answer."""
-    return errors.UnavailableError(UNAVAILABLE, status=503)
-
-
-class Tailer(tail.Tailer):
-    """A real one that remembers what it was asked to follow."""
-
-    def __init__(self, config: settings.Settings) -> None:
-        super().__init__(config)
-        self.tails: list[tail.LogTail] = []
-        self.paths: list[str] = []
-
-    def follow(self, path: str, *, stderr_path: str, on_drained: Callable[[], None]) -> tail.LogTail:
-        """As the real one."""
-        self.paths.append(path)
-        self.tails.append(super().follow(path, stderr_path=stderr_path, on_drained=on_drained))
-        return self.tails[-1]
-
-
-class Scene:
-    """A cluster: API, watches, kubelet and shared volume, played by the test."""
-
-    def __init__(self, folder: pathlib.Path, **config: Any) -> None:
-        self.volume = folder
-        given = {"data_path": str(folder), **config}
-        self.config = settings.Settings(
-            image="agent:1", poll_seconds=0.005, idle_poll_seconds=0.005, log_appear_seconds=0.03, drain_seconds=0.5,
-            quiet_seconds=0.03, progress_interval_seconds=0, start_confirm_seconds=0,
-        ).model_copy(update=given)  # fmt: skip
-        self.later = dt.timedelta()
-        self.kube = fakes.FakeKube(now=self.now)
-        self.tailer = Tailer(self.config)
-        self.world = runner.World()
-        self.deps = deps.make(self.config, self.kube, world=self.world, tailer=self.tailer)
-        self.tasks: list[asyncio.Task[None]] = []
-
-    def now(self) -> dt.datetime:
-        """The operator's clock, which a test can put forward (``later``)."""
-        return dt.datetime.now(dt.UTC) + self.later
-
-    # --- people
-
-    def add(self, name: str = "a", **given: Any) -> Body:
-        """Create an AgentRun. All are of one agent unless said otherwise."""
-        status = given.pop("status", None)
-        body = builders.agent_run(name=name, uid=f"uid-{name}", **{"runId": name, "prompt": PROMPT, **given})
-        body["status"] = status or {}
-        return self.kube.add_run(body)
-
-    def change(self, name: str = "a", *, deleted: bool = False, **spec: Any) -> None:
-        """Change an AgentRun; its supervisor is woken as by the watch."""
-        body = self.run(name)
-        body["spec"] = {**body["spec"], **spec}
-        if deleted:
-            body["metadata"]["deletionTimestamp"] = builders.CREATED
-        self.world.wake(f"uid-{name}")
-
-    # --- operator
-
-    def run(self, name: str = "a") -> Body:
-        """The AgentRun."""
-        return self.kube.runs["team-a", name]
-
-    def status(self, name: str = "a") -> Body:
-        """Its status."""
-        return dict(self.run(name).get("status") or {})
-
-    def start(self, name: str = "a") -> asyncio.Task[None]:
-        """Begin to supervise it."""
-        body = self.run(name)
-        task = asyncio.create_task(runner.Supervisor(self.deps, lambda: body).run())
-        self.tasks.append(task)
-        return task
-
-    async def until(self, condition: Callable[[], Any]) -> None:
-        """Wait until the condition holds. A supervisor that fails meanwhile fails the test."""
-        async with asyncio.timeout(10):
-            while not condition():
-                for task in self.tasks:
-                    if task.done() and not task.cancelled():
-                        task.result()
-                await asyncio.sleep(0.002)
-
-    async def finish(self, task: asyncio.Task[None], name: str = "a") -> Body:
-        """Wait for the end of a supervisor; the status it left. Nothing of the run is held any more."""
-        async with asyncio.timeout(10):
-            await task
-        assert self.open_tails(name) == []
-        return self.status(name)
-
-    def open_tails(self, name: str = "a") -> list[tail.LogTail]:
-        """The tails of the run that still read."""
-        pairs = zip(self.tailer.paths, self.tailer.tails, strict=True)
-        mine = [followed for path, followed in pairs if pathlib.Path(path).name == f"{name}.pod.ndjson"]
-        return [followed for followed in mine if followed.poll(self.config) is not None]
-
-    # --- cluster
-
-    def job_body(self, name: str = "a") -> Body | None:
-        """The run's Job, if it is there."""
-        return self.kube.jobs.get(("team-a", names.job_name(agent_id="coder", run_id=name)))
-
-    async def job(self, name: str = "a") -> Body:
-        """The run's Job, when it is there and on record."""
-        await self.until(lambda: self.job_body(name) and "job" in self.status(name))
-        body = self.job_body(name)
-        assert body is not None
-        return body
-
-    def secret(self, name: str = "a") -> Body | None:
-        """The run's Secret, if it is there."""
-        return self.kube.secrets.get(("team-a", self.secret_name(name)))
-
-    @staticmethod
-    def secret_name(name: str = "a") -> str:
-        """Name of the run's Secret."""
-        return names.prompt_secret_name(names.job_name(agent_id="coder", run_id=name))
-
-    async def pod(self, name: str = "a", phase: str = "Running", **given: Any) -> facts.PodFacts:
-        """The watch shows the pod."""
-        owner = await self.job(name)
-        pod = facts.parse_pod(builders.pod(owner, uid=f"pod-{name}", phase=phase, **given))
-        self.world.saw_pod(pod)
-        return pod
-
-    async def runs(self, name: str = "a", log: bytes = b"") -> None:
-        """The agent has started and printed ``log``."""
-        if log:
-            self.log(log, name)
-        await self.pod(name, main=builders.running())
-        await self.until(lambda: self.status(name).get("phase") == "Running")
-
-    def log(self, data: bytes, name: str = "a") -> pathlib.Path:
-        """The agent prints."""
-        path = self.volume / f"instances/default/run-logs/acme/coder/{name}.pod.ndjson"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(data)
-        return path
-
-    async def exit(self, code: int = 0, name: str = "a", **state: Any) -> None:
-        """The agent ends; the Job follows."""
-        path = self.log(b"", name)
-        message = f"stdoutBytes={path.stat().st_size} stderrBytes=0"
-        main = builders.terminated(exit_code=code, **{"message": message, **state})
-        await self.pod(name, phase="Failed" if code else "Succeeded", main=main)
-        self.finish_job(name, "Failed" if code else "Complete")
-
-    def finish_job(self, name: str = "a", condition: str = "Complete") -> None:
-        """The watch shows that the Job has ended."""
-        body = self.job_body(name)
-        assert body is not None
-        body["status"] = {"conditions": [{"type": condition, "status": "True", "reason": "X"}]}
-        self.world.saw_job(facts.parse_job(body))
-
-    def remove_job(self, name: str = "a") -> None:
-        """The watch shows that the Job and its pod are gone."""
-        body = self.job_body(name)
-        assert body is not None
-        del self.kube.jobs["team-a", body["metadata"]["name"]]
-        job = facts.parse_job(body)
-        pod = self.world.pod_of(job.uid)
-        if pod is not None:
-            self.world.saw_pod(dataclasses.replace(pod, gone=True))
-        self.world.saw_job(dataclasses.replace(job, gone=True))
-
-    async def close(self) -> None:
-        """End whatever is left."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        self.tailer.close()
 
 
 @pytest.fixture
 async def scene(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     """See the class; waits between retries are a few milliseconds."""
-    made = Scene(tmp_path)
-    monkeypatch.setattr(runner, "_FIRST_BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(runner, "_LONGEST_BACKOFF_SECONDS", 0.005)
-    monkeypatch.setattr(runner, "_now", made.now)
-    yield made
-    await made.close()
-
-
-async def play(scene: Scene, task: asyncio.Task[None]) -> Body:
-    """The agent does its work; the status at the end."""
-    await scene.runs(log=INIT + TURN)
-    await scene.until(lambda: "session" in scene.status())
-    scene.log(RESULT)
-    await scene.exit(0)
-    return await scene.finish(task)
+    async with scenes.opened(tmp_path, monkeypatch) as made:
+        yield made
 
 
 # ------------------------------------------------------------------------------------------------- the happy path
@@ -228,9 +36,10 @@ async def test_a_run_from_beginning_to_end(scene: Scene) -> None:
     scene.add()
     end = await play(scene, scene.start())
     verbs = scene.kube.verbs()
-    assert verbs[:4] == ["list_jobs", "create_secret", "create_job", "write_run_status"]
+    assert verbs[:4] == ["list_jobs", "list_pods", "create_secret", "create_job"]
+    assert verbs[4:8] == ["list_jobs", "list_pods", "write_run_status", "start_job"]
     assert verbs[-2:] == ["delete_secret", "write_run_status"]
-    assert set(verbs[4:-2]) == {"write_run_status"}
+    assert set(verbs[8:-2]) == {"write_run_status"}
     phases = [written["phase"] for written in scene.kube.written]
     assert list(dict.fromkeys(phases)) == ["Pending", "Running", "Succeeded"]
     assert (end["phase"], end["reason"], end["costUSD"]) == ("Succeeded", "Completed", "0.5")
@@ -304,8 +113,8 @@ async def test_a_failure_of_the_agent_is_the_verdict(scene: Scene) -> None:
 # -------------------------------------------------------------------------------------------------- every request
 
 
-EARLY = ["list_jobs", "create_secret", "create_job", "write_run_status", "delete_secret"]
-LATE = ["create_secret", "create_job", "write_run_status", "delete_secret"]
+EARLY = ["list_jobs", "list_pods", "create_secret", "create_job", "write_run_status", "start_job", "delete_secret"]
+LATE = ["create_secret", "create_job", "write_run_status", "start_job", "delete_secret"]
 
 
 @pytest.mark.parametrize("verb", EARLY)
@@ -410,7 +219,7 @@ async def test_without_the_list_of_jobs_nothing_is_started(scene: Scene, error: 
 
 async def test_the_limit_of_trouble_begins_anew_after_an_answer(scene: Scene) -> None:
     """Only failures in a row count: a run that waited for days is not ended by one of them."""
-    other = builders.job(builders.agent_run(name="other", uid="uid-other", runId="other"))
+    other = builders.job(scene.kube.add_run(builders.agent_run(name="other", uid="uid-other", runId="other")))
     scene.kube.jobs["team-a", other["metadata"]["name"]] = other
     scene.kube.fail["list_jobs"] = [unavailable()]
     scene.add()
@@ -421,7 +230,7 @@ async def test_the_limit_of_trouble_begins_anew_after_an_answer(scene: Scene) ->
     del scene.kube.jobs["team-a", other["metadata"]["name"]]
     scene.world.saw_job(dataclasses.replace(facts.parse_job(other), gone=True))
     await scene.job()
-    assert scene.kube.verbs().count("list_jobs") == 4
+    assert scene.kube.verbs().count("list_jobs") == 5
     assert not task.done()
 
 
@@ -567,7 +376,7 @@ async def test_two_runs_of_one_agent_run_one_after_the_other(scene: Scene) -> No
 
 async def test_a_job_that_no_watch_has_shown_yet_is_found_by_the_list(scene: Scene) -> None:
     """The guard asks the API, not only its memory."""
-    other = builders.job(builders.agent_run(name="other", uid="uid-other", runId="other"))
+    other = builders.job(scene.kube.add_run(builders.agent_run(name="other", uid="uid-other", runId="other")))
     scene.kube.jobs["team-a", other["metadata"]["name"]] = other
     scene.add()
     task = scene.start()
@@ -731,13 +540,21 @@ async def test_a_job_on_record_that_is_not_there_is_gone(scene: Scene) -> None:
 
 
 async def test_a_pod_that_outlives_its_job_is_not_waited_for_for_ever(scene: Scene) -> None:
-    """Also when the Job was gone before this operator began."""
+    """Somebody deletes both, and the node does not answer. Also when the Job was gone before this operator began."""
     scene.add(status={"phase": "Running", "job": {"name": "ac-gone", "uid": "gone"}})
     owner = builders.job(scene.run(), uid="gone")
-    scene.world.saw_pod(facts.parse_pod(builders.pod(owner, main=builders.running())))
+    left = facts.parse_pod(builders.pod(owner, main=builders.running()))
+    scene.world.saw_pod(left)
     task = scene.start()
     await scene.until(lambda: "heartbeatTime" in scene.status())
-    scene.later = dt.timedelta(seconds=61)
+    scene.later = dt.timedelta(days=1)
+    scene.world.wake("uid-a")
+    await asyncio.sleep(0.02)
+    assert not task.done()  # nobody deletes the pod: its agent works on
+    scene.world.saw_pod(dataclasses.replace(left, deletion_time=scene.now().isoformat()))
+    await asyncio.sleep(0.02)
+    assert not task.done()
+    scene.later = dt.timedelta(days=1, seconds=61)
     scene.world.wake("uid-a")
     assert (await scene.finish(task))["error"]["code"] == "k8s_job_deleted_externally"
 
@@ -797,7 +614,9 @@ async def test_it_can_be_killed_while_it_waits(scene: Scene, state: str) -> None
     """Asleep in any state, in the middle of a drain, or in the queue for the lock."""
     scene.add()
     if state == "queued":
-        scene.world.saw_job(facts.parse_job(builders.job(builders.agent_run(name="o", uid="uid-o", runId="o"))))
+        other = scene.kube.add_run(builders.agent_run(name="o", uid="uid-o", runId="o"))
+        scene.world.saw_job(facts.parse_job(builders.job(other)))
+        scene.kube.jobs["team-a", "o"] = builders.job(other)
     lock = scene.world.lock(models.AgentRun.parse(scene.run()))
     if state == "at the lock":
         await lock.acquire()
@@ -819,6 +638,7 @@ async def test_it_can_be_killed_while_it_waits(scene: Scene, state: str) -> None
     with pytest.raises(asyncio.CancelledError):
         await scene.finish(task)
     if state == "queued":
+        del scene.kube.jobs["team-a", "o"]
         scene.world.replace_all([], [], known=scene.world.known())
     await kill_is_clean(scene)
     assert scene.status().get("phase") not in {"Succeeded", "Failed", "Cancelled"}
@@ -833,8 +653,9 @@ async def test_the_pods_own_log_is_read_when_there_is_no_file(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """Once, at the end."""
-    scene = Scene(tmp_path, **({"data_path": ""} if why == "no volume" else {}))
-    monkeypatch.setattr(runner, "_now", scene.now)
+    given: Body = {"data_path": ""} if why == "no volume" else {}
+    scene = Scene(tmp_path, **given)
+    monkeypatch.setattr("agentrun_operator.runner.supervisor._now", scene.now)
     scene.add()
     if why == "the mount was moved":
         body = builders.job(scene.run(), annotations={names.ANNOTATION_LOG_PATH: "/elsewhere/a.pod.ndjson"}, creationTimestamp=scene.now().isoformat())  # fmt: skip
@@ -944,11 +765,12 @@ async def test_keeping_in_sync_sees_all_watched_namespaces(tmp_path: pathlib.Pat
     await scene.close()
 
 
-async def test_the_first_list_must_succeed(scene: Scene) -> None:
-    """No run may be judged before everything was seen once."""
-    scene.kube.fail["list_pods"] = [unavailable()]
-    with pytest.raises(errors.UnavailableError):
-        await runner.keep_in_sync(scene.deps, once=True)
+async def test_the_first_list_must_succeed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run may be judged before everything was seen once: it is asked for until there is an answer."""
+    monkeypatch.setattr(runner.deps, "_FIRST_PAUSE_SECONDS", 0.001)
+    scene.kube.fail["list_pods"] = [unavailable(), unavailable(), unavailable()]
+    await runner.keep_in_sync(scene.deps, once=True)
+    assert scene.kube.verbs().count("list_pods") == 4
 
 
 async def test_later_lists_go_on_after_a_failure(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1053,7 +875,7 @@ async def test_a_run_may_refuse_to_wait(scene: Scene) -> None:
     scene.add("b", concurrencyPolicy="Forbid")
     ended = await scene.finish(scene.start("b"), "b")
     assert (ended["phase"], ended["error"]["code"]) == ("Failed", "k8s_concurrent_run_blocked")
-    assert "AgentRun a has the agent coder" in ended["message"]
+    assert "The agent coder is taken by AgentRun a" in ended["message"]
     assert "cancel" not in scene.run("a")["spec"]
 
 

@@ -55,6 +55,9 @@ def test_settings_cannot_be_changed() -> None:
         ("OWN_POD_SECONDS", "3600", 3600),
         ("POD_CONTAINER", "", ""),
         ("POD_NAMESPACE", "team", "team"),
+        ("LEADER_ELECTION_LEASE", "", ""),
+        ("LEADER_ELECTION_SECONDS", "4", 4),
+        ("LEADER_ELECTION_SECONDS", "3600", 3600),
         ("LOG_LEVEL", "debug", "debug"),
         ("LOG_FORMAT", "console", "console"),
     ],
@@ -82,6 +85,14 @@ def test_a_variable_becomes_its_setting(variable: str, text: str, expected: obje
         ("OWN_POD_SECONDS", "0"),
         ("OWN_POD_SECONDS", "3601"),
         ("OWN_POD_SECONDS", "nan"),
+        ("LEADER_ELECTION_LEASE", "Operator"),
+        ("LEADER_ELECTION_LEASE", "-operator"),
+        ("LEADER_ELECTION_LEASE", "system/operator"),
+        ("LEADER_ELECTION_LEASE", "operator\n"),
+        ("LEADER_ELECTION_LEASE", "o" * 254),
+        ("LEADER_ELECTION_SECONDS", "3"),
+        ("LEADER_ELECTION_SECONDS", "3601"),
+        ("LEADER_ELECTION_SECONDS", "8.5"),
         ("BUNDLE_RETENTION_DAYS", "-1"),
         ("BUNDLE_RETENTION_DAYS", "3651"),
         ("BUNDLE_RETENTION_DAYS", "1.5"),
@@ -205,6 +216,21 @@ def test_the_own_pod_needs_name_and_namespace(namespace: dict[str, str]) -> None
     with pytest.raises(errors.SettingsError, match=r"AGENTRUN_POD_NAMESPACE=''.* AGENTRUN_POD_NAME \(operator-0\)"):
         read(POD_NAME="operator-0", **namespace)
     assert read(POD_NAME="operator-0", POD_NAMESPACE="team").pod_namespace == "team"
+
+
+@pytest.mark.parametrize("name", ["operator", "a", "operator-2.example", "o" * 253])
+def test_a_lease_is_somewhere(name: str) -> None:
+    """In the namespace of the operator's own pod, which also one outside of a cluster can name."""
+    with pytest.raises(errors.SettingsError, match=r"AGENTRUN_LEADER_ELECTION_LEASE='.*AGENTRUN_POD_NAMESPACE"):
+        read(LEADER_ELECTION_LEASE=name)
+    assert read(LEADER_ELECTION_LEASE=name, POD_NAMESPACE="team").leader_election_lease == name
+
+
+def test_a_lease_is_not_blamed_for_a_namespace_that_is_wrong_itself() -> None:
+    """One mistake gives one sentence."""
+    with pytest.raises(errors.SettingsError) as caught:
+        read(LEADER_ELECTION_LEASE="operator", POD_NAME="operator-0")
+    assert "LEASE" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agentrun_operator import facts, forensics, models, names, progress, settings, status
 from agentrun_operator.errors import ErrorCode as Code
-from agentrun_operator.status import Action, fields, waiting
+from agentrun_operator.status import Action, attempts, conditions, fields, waiting
 from tests import builders
 
 CONFIG = settings.Settings(image="agent:1")
@@ -124,18 +124,32 @@ IMPATIENT = run(timeouts={"stallSeconds": 60})
 LIMITED = run(timeouts={"timeoutSeconds": 100})
 JOB = job()
 SUSPENDED_JOB = job(suspend=True)
+HELD_JOB = dataclasses.replace(SUSPENDED_JOB, gate=names.HELD)
+STUBBORN = run(retry={"limit": 2})
+SECOND = attempts.current(STUBBORN, {"attempt": 1})
+LAST = attempts.current(STUBBORN, {"attempt": 2})
+PICKY = run(retry={"limit": 2, "on": ["claude_max_turns"]})
 DELETING_JOB = job(deleting=True)
 COMPLETE = job(conditions={"Complete": "CompletionsReached"})
 FAILED = job(conditions={"Failed": ("BackoffLimitExceeded", "Job has reached the specified backoff limit")})
 GONE = job(gone=True)
 STARTING = pod(main=builders.waiting("ContainerCreating"))
 RUNNING = pod("Running", main=builders.running())
+LEAVING = pod("Running", main=builders.running(), deleting=at(60).isoformat())
 NO_NODE = pod(node="", false_conditions={"PodScheduled": ("Unschedulable", "0/3 nodes are available.")})
 NO_IMAGE = pod(main=builders.waiting("ErrImagePull", "no such image"))
 NO_IMAGE_BACKOFF = pod(main=builders.waiting("ImagePullBackOff", "Back-off pulling image"))
 REFUSAL = forensics.Failure(code=Code.JOB_CREATE_FAILED, message="jobs is forbidden")
 NO_IMAGE_FAILURE = forensics.Failure(code=Code.IMAGE_PULL_FAILED, message="The image could not be pulled.")
 DONE = said(INIT, TURN, RESULT, drained=True)
+
+EVICTED_ONCE: Body = {
+    "attempt": 0,
+    "code": "k8s_pod_evicted",
+    "message": "Evicted.",
+    "completionTime": builders.CREATED,
+}
+PAUSE = waiting.later(SECOND, Seen(now=at(50), written={"attempt": 1, "previousAttempts": [EVICTED_ONCE]}), at(120))
 
 # ------------------------------------------------------------------------------------------------------ the ladder
 
@@ -162,6 +176,8 @@ BEFORE_JOB = {
     "the API did not answer just now": Step(seen=Seen(now=at(9), trouble="timed out", trouble_since=at(9)), action=Action.ADMIT),
     "no answer for almost pendingSeconds": Step(seen=Seen(now=at(1599.9), trouble="timed out", trouble_since=at(1000)), action=Action.ADMIT),
     "no answer for pendingSeconds": Step(seen=Seen(now=at(1600), trouble="timed out", trouble_since=at(1000)), action=Action.FINISH, phase="Failed", reason="ConcurrencyGuardUnreachable", code=Code.CONCURRENCY_GUARD_UNREACHABLE),
+    "no right to start it for almost pendingSeconds": Step(seen=Seen(now=at(1599), trouble="forbidden", trouble_since=at(1000), trouble_code=Code.JOB_CREATE_FAILED), action=Action.ADMIT),
+    "no right to start it for pendingSeconds": Step(seen=Seen(now=at(1600), trouble="forbidden", trouble_since=at(1000), trouble_code=Code.JOB_CREATE_FAILED), action=Action.FINISH, phase="Failed", reason="JobCreateFailed", code=Code.JOB_CREATE_FAILED),
     "one failed request after a day in the queue": Step(seen=Seen(now=at(86400), trouble="timed out", trouble_since=at(86400), written={"phase": "Queued"}), action=Action.ADMIT),
     "cancelled while the API is away": Step(run=CANCELLED, seen=Seen(now=at(9), trouble="timed out", trouble_since=at(9)), action=Action.FINISH, phase="Cancelled", reason="Cancelled", code=Code.CANCELLED),
     "another run has the agent": Step(seen=Seen(now=at(0), busy_with="other"), action=Action.WAIT, phase="Queued", reason="AgentBusy", look=30),
@@ -251,9 +267,13 @@ STOPS = {
     "it was silent for long, without a result": Step(seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=said(INIT, TURN)), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "its result was read, nobody saw when": Step(seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=said(INIT, RESULT, grown=None)), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "its result was printed long ago and it has ended": Step(seen=Seen(now=at(9999), job=JOB, pod=ended(1, phase="Running"), log=said(INIT, RESULT)), action=Action.WAIT, phase="Pending", reason="Finishing", look=5),
-    "the Job is gone, its pod not yet": Step(seen=Seen(now=at(119.9), job=GONE, job_gone_at=at(60), pod=RUNNING), action=Action.WAIT, phase="Running", reason="Running", look=5),
-    "the Job is gone, its pod does not answer": Step(seen=Seen(now=at(120), job=GONE, job_gone_at=at(60), pod=RUNNING), action=Action.DRAIN, look=1),
-    "the Job is gone, nobody saw when": Step(seen=Seen(now=at(9999), job=GONE, pod=RUNNING), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "the Job is gone, its pod not yet": Step(seen=Seen(now=at(119.9), job=GONE, pod=LEAVING), action=Action.WAIT, phase="Pending", reason="Terminating", look=5),
+    "the Job is gone, its pod does not answer": Step(seen=Seen(now=at(120), job=GONE, pod=LEAVING), action=Action.DRAIN, look=1),
+    "the Job is gone, and its pod was let go": Step(seen=Seen(now=at(99999), job=GONE, pod=RUNNING), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "its pod was let go, and has ended": Step(seen=Seen(now=at(99999), job=GONE, pod=ended(1)), action=Action.DRAIN, look=1),
+    "its pod was let go, and it is cancelled": Step(run=CANCELLED, seen=Seen(now=at(60), job=GONE, pod=RUNNING), action=Action.STOP, phase="Running", reason="Cancelling", look=5),
+    "its pod was let go, and is being stopped": Step(run=CANCELLED, seen=Seen(now=at(61), job=GONE, pod=LEAVING, written=stopping("Cancelling", pod=RUNNING)), action=Action.WAIT, look=5),
+    "its pod goes, its Job is there": Step(seen=Seen(now=at(9999), job=JOB, pod=LEAVING), action=Action.WAIT, phase="Pending", reason="Terminating", look=5),
 }  # fmt: skip
 
 ENDS = {
@@ -281,12 +301,69 @@ ENDS = {
     "killed by the kernel": Step(seen=Seen(now=at(100), job=FAILED, pod=ended(137, reason="OOMKilled"), log=said(INIT, TURN, drained=True)), action=Action.FINISH, phase="Failed", reason="OomKilled", code=Code.OOM_KILLED),
 }  # fmt: skip
 
-LADDER = BEFORE_JOB | STARTS | STOPS | ENDS
+AT_THE_GATE = {
+    "its Job is held": Step(seen=Seen(now=at(0), job=HELD_JOB), action=Action.ADMIT),
+    "another was marked ahead of it, and has gone": Step(seen=Seen(now=at(0), job=dataclasses.replace(HELD_JOB, gate="x")), action=Action.ADMIT),
+    "it waits at the gate for a day": Step(seen=Seen(now=at(86400), job=HELD_JOB), action=Action.ADMIT),
+    "its Job is held, another has the agent": Step(seen=Seen(now=at(0), job=HELD_JOB, busy_with="AgentRun other", occupied=True), action=Action.WAIT, phase="Queued", reason="AgentBusy", look=30),
+    "that still has the agent": Step(seen=Seen(now=at(9), job=HELD_JOB, busy_with="other", occupied=True, written=waiting.queued(RUN, Seen(now=at(0), busy_with="other")), written_at=at(0)), action=Action.WAIT, look=30),
+    "its Job is held, and it takes the other's place": Step(run=REPLACE, seen=Seen(now=at(0), job=HELD_JOB, busy_with="other", occupied=True), action=Action.REPLACE, phase="Queued", reason="Replacing", look=30),
+    "its Job is held, a pod without a Job has the agent": Step(run=REPLACE, seen=Seen(now=at(0), job=HELD_JOB, busy_with="pod x"), action=Action.WAIT, phase="Queued", reason="AgentBusy", look=30),
+    "its Job is held, and it may not wait": Step(run=FORBID, seen=Seen(now=at(0), job=HELD_JOB, busy_with="other"), action=Action.STOP, phase="Pending", reason="StartFailed", code=Code.CONCURRENT_RUN_BLOCKED, look=5),
+    "its Job is held, it may not wait, and need not": Step(run=FORBID, seen=Seen(now=at(0), job=HELD_JOB), action=Action.ADMIT),
+    "cancelled at the gate": Step(run=CANCELLED, seen=Seen(now=at(0), job=HELD_JOB), action=Action.STOP, phase="Pending", reason="Cancelling", look=5),
+    "cancelled at the gate while another has the agent": Step(run=CANCELLED, seen=Seen(now=at(0), job=HELD_JOB, busy_with="other", occupied=True), action=Action.STOP, phase="Pending", reason="Cancelling", look=5),
+    "deleted at the gate": Step(run=DELETED, seen=Seen(now=at(0), job=HELD_JOB), action=Action.STOP, phase="Pending", reason="Deleting", look=5),
+    "deleted at the gate, and its Job is on its way": Step(run=DELETED, seen=Seen(now=at(1), job=dataclasses.replace(HELD_JOB, deleting=True), written=stopping("Deleting", job=HELD_JOB)), action=Action.WAIT, look=5),
+    "suspended at the gate": Step(run=HELD, seen=Seen(now=at(0), job=HELD_JOB), action=Action.ADMIT),
+    "refused at the gate": Step(seen=Seen(now=at(0), job=HELD_JOB, refusal=REFUSAL), action=Action.STOP, phase="Pending", reason="StartFailed", code=Code.JOB_CREATE_FAILED, look=5),
+    "a stop on record at the gate": Step(seen=Seen(now=at(90), job=HELD_JOB, written=stopping("StartFailed", REFUSAL, job=HELD_JOB)), action=Action.STOP, look=5),
+    "no answer at the gate for almost pendingSeconds": Step(seen=Seen(now=at(1599), job=HELD_JOB, trouble="timed out", trouble_since=at(1000)), action=Action.ADMIT),
+    "no answer at the gate for pendingSeconds": Step(seen=Seen(now=at(1600), job=HELD_JOB, trouble="timed out", trouble_since=at(1000)), action=Action.STOP, phase="Pending", reason="StartFailed", code=Code.CONCURRENCY_GUARD_UNREACHABLE, look=5),
+    "cancelled at the gate while the API is away": Step(run=CANCELLED, seen=Seen(now=at(9999), job=HELD_JOB, trouble="timed out", trouble_since=at(0)), action=Action.STOP, phase="Pending", reason="Cancelling", look=5),
+    "its held Job is gone": Step(seen=Seen(now=at(9), job=dataclasses.replace(HELD_JOB, gone=True), log=said(drained=True)), action=Action.FINISH, phase="Failed", reason="JobDeletedExternally", code=Code.JOB_DELETED_EXTERNALLY),
+    "its held Job is gone, as it was meant to": Step(run=CANCELLED, seen=Seen(now=at(9), job=dataclasses.replace(HELD_JOB, gone=True), log=said(drained=True), written=stopping("Cancelling", job=HELD_JOB)), action=Action.FINISH, phase="Cancelled", reason="Cancelled", code=Code.CANCELLED),
+    "refused at the gate, its Job is gone": Step(run=FORBID, seen=Seen(now=at(9), job=dataclasses.replace(HELD_JOB, gone=True), log=said(drained=True), written=stopping("StartFailed", forensics.Failure(code=Code.CONCURRENT_RUN_BLOCKED, message="Taken."), job=HELD_JOB)), action=Action.FINISH, phase="Failed", reason="ConcurrentRunBlocked", code=Code.CONCURRENT_RUN_BLOCKED),
+}  # fmt: skip
+
+RETRIES = {
+    "an attempt failed, and another may follow": Step(run=STUBBORN, seen=Seen(now=at(100), job=FAILED, pod=pod("Failed", reason="Evicted"), log=said(INIT, drained=True)), action=Action.RETRY, phase="Pending", reason="RetryBackoff"),
+    "the second failed, and a third may follow": Step(run=SECOND, seen=Seen(now=at(100), job=FAILED, pod=pod("Failed", reason="Evicted"), log=said(INIT, drained=True), written={"attempt": 1}), action=Action.RETRY, phase="Pending", reason="RetryBackoff"),
+    "the last one failed": Step(run=LAST, seen=Seen(now=at(100), job=FAILED, pod=pod("Failed", reason="Evicted"), log=said(INIT, drained=True), written={"attempt": 2}), action=Action.FINISH, phase="Failed", reason="PodEvicted", code=Code.POD_EVICTED),
+    "its log is read before another attempt": Step(run=STUBBORN, seen=Seen(now=at(100), job=FAILED, pod=pod("Failed", reason="Evicted"), log=said(INIT)), action=Action.DRAIN, look=1),
+    "it succeeded": Step(run=STUBBORN, seen=Seen(now=at(100), job=COMPLETE, pod=ended(0), log=DONE), action=Action.FINISH, phase="Succeeded", reason="Completed"),
+    "what failed will fail again": Step(run=STUBBORN, seen=Seen(now=at(100), job=FAILED, pod=ended(1), log=said(INIT, WENT_WRONG, drained=True)), action=Action.FINISH, phase="Failed", reason="MaxTurns", code=Code.MAX_TURNS),
+    "what failed is named": Step(run=PICKY, seen=Seen(now=at(100), job=FAILED, pod=ended(1), log=said(INIT, WENT_WRONG, drained=True)), action=Action.RETRY, phase="Pending", reason="RetryBackoff"),
+    "what failed is not named": Step(run=PICKY, seen=Seen(now=at(100), job=FAILED, pod=pod("Failed", reason="Evicted"), log=said(INIT, drained=True)), action=Action.FINISH, phase="Failed", reason="PodEvicted", code=Code.POD_EVICTED),
+    "cancelled in the second attempt": Step(run=attempts.current(run(retry={"limit": 2}, cancel=True), {"attempt": 1}), seen=Seen(now=at(100), job=GONE, pod=ended(143), log=said(INIT, drained=True), written={"attempt": 1}), action=Action.FINISH, phase="Cancelled", reason="Cancelled", code=Code.CANCELLED),
+    "blocked, and it will try again": Step(run=run(concurrencyPolicy="Forbid", retry={"limit": 1}), seen=Seen(now=at(0), busy_with="other"), action=Action.RETRY, phase="Pending", reason="RetryBackoff"),
+    "an adopted Job failed": Step(run=attempts.current(STUBBORN, {"reattachedFrom": "lost"}), seen=Seen(now=at(100), job=FAILED, pod=pod("Failed", reason="Evicted"), log=said(INIT, drained=True)), action=Action.FINISH, phase="Failed", reason="PodEvicted", code=Code.POD_EVICTED),
+    "the pause has begun": Step(run=SECOND, seen=Seen(now=at(100), written=PAUSE, written_at=at(100)), action=Action.WAIT, look=20),
+    "the pause goes on": Step(run=SECOND, seen=Seen(now=at(119.5), written=PAUSE, written_at=at(100)), action=Action.WAIT, look=0.5),
+    "the pause goes on for long": Step(run=SECOND, seen=Seen(now=at(60), written=PAUSE, written_at=at(60)), action=Action.WAIT, look=30),
+    "the pause is over": Step(run=SECOND, seen=Seen(now=at(120), written=PAUSE, written_at=at(100)), action=Action.ADMIT),
+    "the pause is over, the agent is busy": Step(run=SECOND, seen=Seen(now=at(120), busy_with="other", written=PAUSE, written_at=at(100)), action=Action.WAIT, phase="Queued", reason="AgentBusy", look=30),
+    "the agent is busy during the pause": Step(run=SECOND, seen=Seen(now=at(100), busy_with="other", written=PAUSE, written_at=at(100)), action=Action.WAIT, look=20),
+    "it may not wait, but for its pause": Step(run=attempts.current(run(concurrencyPolicy="Forbid", retry={"limit": 2}), {"attempt": 1}), seen=Seen(now=at(100), busy_with="other", written=PAUSE, written_at=at(100)), action=Action.WAIT, look=20),
+    "its last attempt's Job has not ended, and it may not wait for others": Step(run=attempts.current(run(concurrencyPolicy="Forbid", retry={"limit": 2}), {"attempt": 1}), seen=Seen(now=at(120), busy_with="Job x of an earlier attempt", own_leftover=True, written=PAUSE, written_at=at(100)), action=Action.WAIT, phase="Queued", reason="AgentBusy", look=30),
+    "the same at the gate": Step(run=attempts.current(run(concurrencyPolicy="Forbid", retry={"limit": 2}), {"attempt": 1}), seen=Seen(now=at(120), job=HELD_JOB, busy_with="Job x of an earlier attempt", own_leftover=True), action=Action.WAIT, phase="Queued", reason="AgentBusy", look=30),
+    "cancelled during the pause": Step(run=attempts.current(run(retry={"limit": 2}, cancel=True), {"attempt": 1}), seen=Seen(now=at(100), written=PAUSE), action=Action.FINISH, phase="Cancelled", reason="Cancelled", code=Code.CANCELLED),
+    "suspended during the pause": Step(run=attempts.current(run(retry={"limit": 2}, suspend=True), {"attempt": 1}), seen=Seen(now=at(100), written=PAUSE), action=Action.WAIT, phase="Suspended", reason="Suspended"),
+    "others found a limit, and it would wait for that": Step(run=STUBBORN, seen=Seen(now=at(0), limited_until=at(20)), action=Action.WAIT, phase="Queued", reason="UsageLimited", look=20),
+    "others found a limit, and it would not": Step(seen=Seen(now=at(0), limited_until=at(20)), action=Action.ADMIT),
+    "others found a limit, and its Job is there": Step(run=STUBBORN, seen=Seen(now=at(0), job=HELD_JOB, limited_until=at(20)), action=Action.ADMIT),
+    "others found a limit, and it runs": Step(run=STUBBORN, seen=Seen(now=at(2), job=JOB, pod=RUNNING, limited_until=at(20)), action=Action.WAIT, phase="Running", reason="Running"),
+    "others found a limit during its pause": Step(run=SECOND, seen=Seen(now=at(100), written=PAUSE, written_at=at(100), limited_until=at(500)), action=Action.WAIT, phase="Queued", reason="UsageLimited", look=30),
+    "others found a limit that ends during its pause": Step(run=SECOND, seen=Seen(now=at(100), written=PAUSE, written_at=at(100), limited_until=at(110)), action=Action.WAIT, look=20),
+    "the limit is over": Step(run=STUBBORN, seen=Seen(now=at(20), written=waiting.later(STUBBORN, Seen(now=at(0), limited_until=at(20)), at(20))), action=Action.ADMIT),
+}  # fmt: skip
+
+LADDER = BEFORE_JOB | STARTS | STOPS | ENDS | AT_THE_GATE | RETRIES
 
 
 def test_no_row_of_the_ladder_is_lost() -> None:
     """The tables are merged by name: a name that stands twice would hide a row."""
-    assert len(LADDER) == sum(map(len, (BEFORE_JOB, STARTS, STOPS, ENDS)))
+    assert len(LADDER) == sum(map(len, (BEFORE_JOB, STARTS, STOPS, ENDS, AT_THE_GATE, RETRIES)))
 
 
 @pytest.mark.parametrize("name", LADDER)
@@ -369,7 +446,7 @@ def test_after_a_restart_the_first_look_is_written() -> None:
     seen = dataclasses.replace(QUIET, now=at(51), written=live(50, pod=RUNNING, log=QUIET.log))
     write = status.plan(RUN, seen, CONFIG).write
     assert write is not None
-    assert write["heartbeatTime"] == fields.rfc3339(at(51))
+    assert write["heartbeatTime"] == conditions.rfc3339(at(51))
 
 
 @pytest.mark.parametrize("field", ["phase", "job", "session", "error"])
@@ -406,11 +483,11 @@ def test_the_reason_of_a_stop_is_urgent(before: Body, after: Body, *, urgent: bo
 # ----------------------------------------------------------------------------------------------------- invariants
 
 STDERR = "error: key sk-ant-0123456789abcdef is not valid\n"
-runs = st.sampled_from([RUN, CANCELLED, DELETED])
-jobs = st.sampled_from([None, JOB, DELETING_JOB, COMPLETE, FAILED, GONE])
+runs = st.sampled_from([RUN, CANCELLED, DELETED, FORBID, STUBBORN])
+jobs = st.sampled_from([None, JOB, HELD_JOB, DELETING_JOB, COMPLETE, FAILED, GONE])
 pods = st.sampled_from(
     [
-        None, STARTING, RUNNING, NO_NODE, NO_IMAGE, pod(deleting=True), pod("Running", main=builders.running(), gone=True), ended(0, phase="Running"), ended(0),
+        None, STARTING, RUNNING, NO_NODE, NO_IMAGE, pod(deleting=True), LEAVING, pod("Running", main=builders.running(), gone=True), ended(0, phase="Running"), ended(0),
         ended(1, message="stdoutBytes=10 stderrBytes=3 token=abcdefgh"), ended(137, reason="OOMKilled"), ended(143), ended(1, signal=9),
         pod("Failed", reason="Evicted", message="The node was low on memory."),
     ]
@@ -441,7 +518,6 @@ observed = st.builds(
     Seen,
     now=st.sampled_from([at(0), at(55), at(100), at(700), at(99999)]),
     job=jobs,
-    job_gone_at=st.sampled_from([None, at(50)]),
     pod=pods,
     log=logs,
     busy_with=st.sampled_from(["", "other"]),
@@ -450,6 +526,7 @@ observed = st.builds(
     written=written,
     written_at=st.sampled_from([None, at(52)]),
 )
+KEPT_BY_ATTEMPTS = ("session", "usage", "costUSD", "model")
 KEPT = ("session", "usage", "costUSD", "turns", "model", "job", "logPath", "startTime", "runningTime", "podName")
 
 
@@ -480,7 +557,8 @@ def test_whatever_is_seen_the_status_is_valid_and_takes_nothing_back(
         assert plan.action is not Action.FINISH
         return
     check_valid(plan.write)
-    assert {key for key in KEPT if key in seen.written} <= plan.write.keys()
+    kept = KEPT_BY_ATTEMPTS if plan.action is Action.RETRY else KEPT
+    assert {key for key in kept if key in seen.written} <= plan.write.keys()
     if seen.written.get("session"):
         assert plan.write["session"]["id"] == "s-1"
     if plan.action is not Action.FINISH:
@@ -491,7 +569,7 @@ def test_whatever_is_seen_the_status_is_valid_and_takes_nothing_back(
     assert end.phase.final
     assert end.reason
     assert end.message
-    assert end.completion_time == fields.rfc3339(seen.now)
+    assert end.completion_time == conditions.rfc3339(seen.now)
     assert end.prompt_secret_name is None
     assert (end.error is None) == (end.phase is models.Phase.SUCCEEDED)
     completed = next(c for c in end.conditions if c.type == "Completed")
@@ -515,9 +593,11 @@ def test_a_plan_carried_out_is_not_planned_again(run: models.AgentRun, seen: sta
     if plan.write is None or plan.action is Action.FINISH:
         return
     after = dataclasses.replace(seen, written=plan.write, written_at=seen.now)
-    again = status.plan(run, after, CONFIG)
+    if plan.action is Action.RETRY:  # all else was of the attempt that ended
+        after = Seen(now=seen.now, written=plan.write, written_at=seen.now, busy_with=seen.busy_with)
+    again = status.plan(attempts.current(run, plan.write), after, CONFIG)
     assert again.write is None
-    assert again.action is plan.action
+    assert again.action is (Action.WAIT if plan.action is Action.RETRY else plan.action)
 
 
 def test_the_secret_is_named_while_it_is_there() -> None:

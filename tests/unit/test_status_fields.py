@@ -11,7 +11,7 @@ import pytest
 
 from agentrun_operator import errors, facts, forensics, models, names, progress, status
 from agentrun_operator.errors import ErrorCode as Code
-from agentrun_operator.status import fields, waiting
+from agentrun_operator.status import conditions, ending, fields, waiting
 from tests import builders
 
 BEGAN = dt.datetime.fromisoformat(builders.CREATED)
@@ -114,7 +114,7 @@ def test_running_time_is_set_once() -> None:
     """runningTime is the start of the agent, or the moment it was first seen running, and never moves."""
     unknown = facts.parse_pod(builders.pod(main={"running": {}}))
     first = live(20, pod=unknown)
-    assert first["runningTime"] == fields.rfc3339(at(20))
+    assert first["runningTime"] == conditions.rfc3339(at(20))
     assert live(30, pod=RUNNING, written=first)["runningTime"] == first["runningTime"]
 
 
@@ -170,17 +170,17 @@ def test_conditions_of_a_live_run(seen: Body, kind: str, value: str, reason: str
     """Each condition says what holds and why."""
     entry = condition(live(20, **seen), kind)
     assert (entry["status"], entry["reason"]) == (value, reason)
-    assert (entry["lastTransitionTime"], entry["observedGeneration"]) == (fields.rfc3339(at(20)), 1)
+    assert (entry["lastTransitionTime"], entry["observedGeneration"]) == (conditions.rfc3339(at(20)), 1)
 
 
 def test_a_conditions_time_moves_only_with_its_status_or_reason() -> None:
     """lastTransitionTime is that of the change, also when the message changes."""
     before = live(20, pod=RUNNING)
     after = live(30, pod=RUNNING, written=before)
-    assert [c["lastTransitionTime"] for c in after["conditions"]] == [fields.rfc3339(at(20))] * 4
+    assert [c["lastTransitionTime"] for c in after["conditions"]] == [conditions.rfc3339(at(20))] * 4
     stuck = live(40, written=after)
-    assert condition(stuck, "PodReady")["lastTransitionTime"] == fields.rfc3339(at(40))
-    assert condition(stuck, "JobCreated")["lastTransitionTime"] == fields.rfc3339(at(20))
+    assert condition(stuck, "PodReady")["lastTransitionTime"] == conditions.rfc3339(at(40))
+    assert condition(stuck, "JobCreated")["lastTransitionTime"] == conditions.rfc3339(at(20))
     assert len(stuck["conditions"]) == 4
 
 
@@ -188,8 +188,8 @@ def test_the_time_of_a_stop_stays_when_more_is_written() -> None:
     """The Completed condition keeps the moment of the decision until the end."""
     first = fields.stopping(RUN, JOB, Seen(now=at(60), job=JOB, pod=RUNNING, written=live(pod=RUNNING)), reason=fields.CANCELLING, message="Stop.", failure=None)  # fmt: skip
     later = fields.stopping(RUN, JOB, Seen(now=at(70), job=JOB, pod=RUNNING, written=first), reason=fields.CANCELLING, message="Stop.", failure=None)  # fmt: skip
-    assert condition(first, "Completed")["lastTransitionTime"] == fields.rfc3339(at(60))
-    assert condition(later, "Completed")["lastTransitionTime"] == fields.rfc3339(at(60))
+    assert condition(first, "Completed")["lastTransitionTime"] == conditions.rfc3339(at(60))
+    assert condition(later, "Completed")["lastTransitionTime"] == conditions.rfc3339(at(60))
 
 
 # ------------------------------------------------------------------------------------------------ what the log says
@@ -205,7 +205,7 @@ def test_the_log_gives_session_model_usage_and_cost() -> None:
     assert written["usage"] == {"inputTokens": 40, "outputTokens": 9, "cacheReadTokens": 0, "cacheCreationTokens": 0}
     assert written["costUSD"] == "0.5"
     assert written["result"] == {"subtype": "success", "isError": False, "text": "Done."}
-    assert written["lastOutputTime"] == fields.rfc3339(at(15))
+    assert written["lastOutputTime"] == conditions.rfc3339(at(15))
 
 
 def test_usage_before_the_result_is_called_an_estimate() -> None:
@@ -233,6 +233,16 @@ def test_a_session_is_completed_piece_by_piece() -> None:
     known = live(pod=RUNNING, log=said(INIT))
     resumed = {"type": "system", "subtype": "init", "session_id": "s-2"}
     assert live(pod=RUNNING, log=said(resumed), written=known)["session"] == {"id": "s-2", "cwd": "/paperclip/w"}
+
+
+def test_that_a_session_must_not_be_resumed_is_said_of_that_one_only() -> None:
+    """The next attempt begins a new one; until its id is known, nothing is taken back."""
+    cleared: Body = {**live(), "session": {"id": "s-0", "cwd": "/paperclip/v", "clear": True}}
+    assert live(pod=RUNNING, written=cleared)["session"] == cleared["session"]
+    only_folder = {key: value for key, value in INIT.items() if key != "session_id"}
+    assert live(log=said(only_folder), written=cleared)["session"] == {**cleared["session"], "cwd": "/paperclip/w"}
+    assert live(log=said({**INIT, "session_id": "s-0"}), written=cleared)["session"]["clear"] is True
+    assert live(log=said(INIT), written=cleared)["session"] == {"id": "s-1", "cwd": "/paperclip/w"}
 
 
 def test_a_result_of_few_words_is_complete_in_the_status() -> None:
@@ -390,8 +400,8 @@ def test_a_stop_on_record(written: Body, reason: str | None, code: Code | None) 
 def test_for_how_long_a_condition_has_had_its_reason(reason: str, seconds: float, age: float) -> None:
     """The age counts from the last transition, and only for the very same reason."""
     stuck = facts.parse_pod(builders.pod(phase="Pending", main=builders.waiting("ErrImagePull")))
-    assert fields.condition_age(live(20, pod=stuck), models.ConditionType.POD_READY, reason, at(seconds)) == age
-    assert fields.condition_age({}, models.ConditionType.POD_READY, reason, at(seconds)) == 0
+    assert conditions.condition_age(live(20, pod=stuck), models.ConditionType.POD_READY, reason, at(seconds)) == age
+    assert conditions.condition_age({}, models.ConditionType.POD_READY, reason, at(seconds)) == 0
 
 
 @pytest.mark.parametrize(
@@ -409,7 +419,7 @@ def test_for_how_long_a_condition_has_had_its_reason(reason: str, seconds: float
 )
 def test_how_long_the_log_is(pod: facts.PodFacts | None, expected: int | None) -> None:
     """The entry script tells the length at the end; an absurd one is no length."""
-    assert fields.expected_log_bytes(pod) == expected
+    assert ending.expected_log_bytes(pod) == expected
 
 
 @pytest.mark.parametrize(
@@ -424,7 +434,7 @@ def test_which_fields_changed(before: Body, after: Body, expected: set[str]) -> 
 def test_times_are_written_in_utc_and_whole_seconds() -> None:
     """As the Kubernetes API writes them, whatever zone they are given in."""
     moment = dt.datetime(2026, 7, 1, 12, 0, 5, 999999, tzinfo=dt.timezone(dt.timedelta(hours=2)))
-    assert fields.rfc3339(moment) == "2026-07-01T10:00:05Z"
+    assert conditions.rfc3339(moment) == "2026-07-01T10:00:05Z"
 
 
 def test_a_run_that_cannot_be_read_ends_with_what_is_on_record() -> None:
@@ -434,7 +444,7 @@ def test_a_run_that_cannot_be_read_ends_with_what_is_on_record() -> None:
     written = fields.unreadable(known, error, generation=2, now=at(60))
     parsed = models.AgentRunStatus.model_validate(written)
     assert (parsed.phase, parsed.reason, parsed.message) == ("Failed", "Unreadable", "spec.prompt: Field required.")
-    assert (parsed.completion_time, parsed.observed_generation) == (fields.rfc3339(at(60)), 2)
+    assert (parsed.completion_time, parsed.observed_generation) == (conditions.rfc3339(at(60)), 2)
     assert written["error"] == {"code": "adapter_failed", "message": "spec.prompt: Field required."}
     assert written["session"] == known["session"]
     assert len(written["conditions"]) == 4
@@ -544,6 +554,6 @@ def test_a_log_lacks_its_end_if_the_script_says_so_or_the_file_is_short(
 ) -> None:
     """A result that was read is the end, whatever the length."""
     drained = dataclasses.replace(said(*events), drained=True)
-    assert fields.lacks_its_end(drained, exited(0, message=message)) is lacks
-    assert fields.lacks_its_end(said(*events), exited(0, message=message)) is False
-    assert fields.lacks_its_end(drained, None) is False
+    assert ending.lacks_its_end(drained, exited(0, message=message)) is lacks
+    assert ending.lacks_its_end(said(*events), exited(0, message=message)) is False
+    assert ending.lacks_its_end(drained, None) is False

@@ -2,11 +2,12 @@
 
 import asyncio
 import dataclasses
+import datetime as dt
 from typing import Any
 
 import pytest
 
-from agentrun_operator import facts, models
+from agentrun_operator import facts, models, names
 from agentrun_operator.runner import world
 from tests import builders
 
@@ -58,11 +59,11 @@ def shown() -> world.World:
     ("mine", "others", "busy"),
     [
         (("b", 5), [], ""),
-        (("b", 5), [("a", 4)], "a"),
+        (("b", 5), [("a", 4)], "AgentRun a"),
         (("b", 5), [("a", 6)], ""),
-        (("b", 5), [("a", 5)], "a"),
+        (("b", 5), [("a", 5)], "AgentRun a"),
         (("b", 5), [("c", 5)], ""),
-        (("b", 5), [("d", 4), ("c", 3), ("e", 9)], "c"),
+        (("b", 5), [("d", 4), ("c", 3), ("e", 9)], "AgentRun c"),
     ],
 )
 async def test_runs_wait_by_creation_then_name(
@@ -80,7 +81,7 @@ async def test_the_higher_priority_comes_first_whatever_its_age(shown: world.Wor
     old, urgent = make_run("a", created="2026-01-02T03:04:05Z"), make_run("b", priority=1)
     for run in (old, urgent):
         shown.join(run)
-    assert (shown.busy_with(old), shown.busy_with(urgent)) == ("b", "")
+    assert (shown.busy_with(old), shown.busy_with(urgent)) == ("AgentRun b", "")
 
 
 async def test_a_run_that_cannot_start_yet_holds_nobody_up(shown: world.World) -> None:
@@ -90,7 +91,7 @@ async def test_a_run_that_cannot_start_yet_holds_nobody_up(shown: world.World) -
     turn = shown.join(other)
     assert (shown.busy_with(other), shown.busy_with(held)) == ("", "")
     shown.stand(held, ready=True)
-    assert shown.busy_with(other) == "a"
+    assert shown.busy_with(other) == "AgentRun a"
     turn.clear()
     shown.stand(held, ready=False)
     assert (shown.busy_with(other), turn.is_set()) == ("", True)
@@ -119,8 +120,8 @@ async def test_a_live_job_of_another_run_occupies_the_agent(shown: world.World) 
     shown.join(mine)
     shown.join(other)
     for job, busy in [
-        (make_job(other), "b"),
-        (make_job(other, deleting=True), "b"),
+        (make_job(other), "AgentRun b"),
+        (make_job(other, deleting=True), "AgentRun b"),
         (make_job(other, conditions={"Failed": "BackoffLimitExceeded"}), ""),
         (make_job(other, conditions={"Complete": "CompletionsReached"}), ""),
         (gone(make_job(other)), ""),
@@ -137,9 +138,9 @@ async def test_two_jobs_of_one_agent(shown: world.World) -> None:
     shown.join(mine)
     for run in (first, second):
         shown.saw_job(make_job(run))
-    assert shown.busy_with(mine) in {"a", "b"}
+    assert shown.busy_with(mine) in {"AgentRun a", "AgentRun b"}
     shown.saw_job(gone(make_job(first)))
-    assert shown.busy_with(mine) == "b"
+    assert shown.busy_with(mine) == "AgentRun b"
     shown.saw_job(gone(make_job(second)))
     assert shown.busy_with(mine) == ""
     shown.leave(mine)
@@ -152,7 +153,269 @@ async def test_a_job_without_a_known_owner_is_named_itself(shown: world.World) -
     shown.join(mine)
     orphan = make_job(make_run("b"), ownerReferences=[])
     shown.saw_job(orphan)
-    assert shown.busy_with(mine) == orphan.name
+    assert shown.busy_with(mine) == f"Job {orphan.name}, which has no AgentRun"
+
+
+# ----------------------------------------------------------------------------------------------------------- the gate
+
+
+def make_held(run: models.AgentRun, uid: str = "", **given: Any) -> facts.JobFacts:
+    """The Job of a run, as it waits at the gate."""
+    return dataclasses.replace(make_job(run, uid, suspend=True, **given), gate=names.HELD)
+
+
+def orphan(**given: Any) -> facts.JobFacts:
+    """The live Job of a run that nobody follows."""
+    return make_job(make_run("lost"), **given)
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "busy"),
+    [
+        (None, "held", "AgentRun b"),
+        (None, "held, on its way out", ""),
+        ("held", "held later", ""),
+        ("held", "held earlier", "AgentRun b"),
+        ("held", "live", "AgentRun b"),
+        ("live", "held earlier", ""),
+        ("gone", "held later", "AgentRun b"),
+    ],
+)
+async def test_held_jobs_stand_in_a_row(shown: world.World, mine: str | None, other: str, busy: str) -> None:
+    """A run without a Job comes after all of them, one with a Job after those that are older."""
+    run, rival = make_run("a"), make_run("b")
+    shown.join(run)
+    jobs = {
+        "held": make_held(rival),
+        "held, on its way out": make_held(rival, deleting=True),
+        "held later": make_held(rival, creationTimestamp="2026-01-02T03:04:06Z"),
+        "held earlier": make_held(rival, creationTimestamp="2026-01-02T03:04:04Z"),
+        "live": make_job(rival),
+    }
+    own = {"held": make_held(run), "live": make_job(run), "gone": gone(make_held(run))}
+    if mine is not None:
+        shown.saw_job(make_held(run))
+        shown.saw_job(own[mine])
+    shown.saw_job(jobs[other])
+    assert shown.busy_with(run) == busy
+    assert (shown.occupant(run) is not None) is bool(busy)
+
+
+async def test_who_stands_at_the_gate_waits_for_nobody_in_the_queue(shown: world.World) -> None:
+    """Whoever is more important, but came later, waits for that Job: so they must not wait for each other."""
+    mine, urgent = make_run("a"), make_run("b", priority=1)
+    for run in (mine, urgent):
+        shown.join(run)
+    assert (shown.busy_with(mine), shown.busy_with(urgent)) == ("AgentRun b", "")
+    shown.saw_job(make_held(mine))
+    assert (shown.busy_with(mine), shown.busy_with(urgent)) == ("", "AgentRun a")
+    shown.saw_job(gone(make_held(mine)))
+    assert (shown.busy_with(mine), shown.busy_with(urgent)) == ("AgentRun b", "")
+
+
+async def test_a_run_at_the_gate_is_woken_like_one_in_the_queue(shown: world.World) -> None:
+    """When what is in its way has ended; when it has passed, it waits no longer."""
+    mine, other = make_run("a"), make_run("b")
+    wake = shown.join(mine)
+    shown.saw_job(make_job(other))
+    shown.saw_job(make_held(mine))
+    shown.stand(mine, ready=True)
+    wake.clear()
+    shown.saw_job(make_job(other, conditions={"Complete": ""}))
+    assert wake.is_set()
+    shown.saw_job(make_job(mine))
+    shown.stand(mine, ready=True)
+    wake.clear()
+    shown.saw_job(gone(make_job(other)))
+    assert not wake.is_set()
+
+
+# --------------------------------------------------------------------------------------------- what nobody follows
+
+
+async def test_a_pod_that_outlives_its_job_keeps_the_agent(shown: world.World) -> None:
+    """Until it has ended; its node may not answer, and the agent be at work there."""
+    mine = make_run("a")
+    wake = shown.join(mine)
+    job = make_job(make_run("b"))
+    pod = make_pod(job)
+    shown.saw_job(job)
+    shown.saw_pod(pod)
+    shown.saw_job(gone(job))
+    occupant = shown.occupant(mine)
+    assert occupant is not None
+    assert (occupant.job, occupant.words) == (None, shown.busy_with(mine))
+    assert occupant.words == f"pod {pod.name}, which is still there on node node-1 although its Job is gone"
+    assert shown.unowned(mine) == ""
+    wake.clear()
+    shown.saw_pod(make_pod(job, phase="Failed"))
+    assert (shown.busy_with(mine), wake.is_set()) == ("", True)
+    shown.saw_pod(pod_gone(pod))
+    shown.leave(mine)
+    assert kept(shown) == {}
+
+
+async def test_a_pod_without_a_node_is_described_too(shown: world.World) -> None:
+    """The sentence stays one."""
+    mine = make_run("a")
+    shown.join(mine)
+    pod = make_pod(orphan(), node="", phase="Pending")
+    shown.saw_pod(pod)
+    assert shown.busy_with(mine) == f"pod {pod.name}, which is still there although its Job is gone"
+
+
+@pytest.mark.parametrize("pod", [{"agent": "other"}, {"companyId": "other"}])
+async def test_a_pod_of_another_agent_is_in_nobodys_way(shown: world.World, pod: dict[str, Any]) -> None:
+    """It is told by its labels, for its Job may never have been seen."""
+    mine = make_run("a")
+    shown.join(mine)
+    shown.saw_pod(facts.parse_pod(builders.pod(builders.job(builders.agent_run(**pod)))))
+    assert shown.busy_with(mine) == ""
+
+
+async def test_a_job_whose_run_nobody_follows_is_named_by_a_key(shown: world.World) -> None:
+    """So each is looked into once; the key is another one when it gets another owner."""
+    mine, other = make_run("a"), make_run("lost")
+    shown.join(mine)
+    assert shown.unowned(mine) == ""
+    shown.saw_job(orphan())
+    assert shown.unowned(mine) == "job-of-lost uid-lost"
+    shown.join(other)
+    assert (shown.unowned(mine), shown.is_followed("uid-lost")) == ("", True)
+    shown.leave(other)
+    assert (shown.unowned(mine), shown.is_followed("uid-lost")) == ("job-of-lost uid-lost", False)
+    shown.saw_job(dataclasses.replace(orphan(), owner_uid="", owner_name=""))
+    assert shown.unowned(mine) == "job-of-lost "
+
+
+async def test_a_listed_pod_that_has_ended_meanwhile_does_not_rise_again(shown: world.World) -> None:
+    """The list of the guard is as old as any other; what is new in it is taken."""
+    mine = make_run("a")
+    shown.join(mine)
+    pod = make_pod(orphan())
+    known = shown.known()
+    shown.saw_listed_pod(pod, known=known)
+    assert shown.busy_with(mine).startswith(f"pod {pod.name}")
+    known = shown.known()
+    shown.saw_pod(make_pod(orphan(), phase="Failed"))
+    shown.saw_listed_pod(pod, known=known)
+    assert shown.busy_with(mine) == ""
+
+
+async def test_an_adopted_job_is_its_new_owners(shown: world.World) -> None:
+    """Both are woken, so is who waits; the old owner has none any more."""
+    old, new, third = make_run("lost"), make_run("a"), make_run("b")
+    wakes = [shown.join(run) for run in (old, new, third)]
+    job = orphan()
+    shown.saw_job(job)
+    for wake in wakes:
+        wake.clear()
+    adopted = dataclasses.replace(job, owner_uid="uid-a", owner_name="a", reattached_from="lost")
+    shown.saw_job(adopted)
+    assert (shown.job_of(old), shown.job_of(new)) == (None, adopted)
+    assert (shown.busy_with(new), shown.busy_with(third)) == ("", "AgentRun a")
+    assert all(wake.is_set() for wake in wakes)
+
+
+async def test_which_logs_are_being_written(shown: world.World) -> None:
+    """Those of live Jobs, held ones not: they have no agent yet."""
+    live, other, done = make_run("a"), make_run("b"), make_run("c")
+    assert shown.live_logs() == set()
+    jobs = [make_job(live), make_held(other), make_job(done, conditions={"Complete": ""})]
+    for job in (*jobs, make_job(make_run("d"), annotations={})):
+        shown.saw_job(job)
+    assert shown.live_logs() == {jobs[0].log_path}
+    shown.saw_job(gone(jobs[0]))
+    assert shown.live_logs() == set()
+
+
+# ------------------------------------------------------------------------------------------------------- attempts
+
+
+def attempt(run: models.AgentRun, number: int) -> models.AgentRun:
+    """The run in that attempt."""
+    return run.model_copy(update={"status": run.status.model_copy(update={"attempt": number})})
+
+
+async def test_each_attempt_has_its_own_job(shown: world.World) -> None:
+    """An earlier one that has not ended is in the way of the next; nothing is left of any of them at the end."""
+    first = make_run("a")
+    second = attempt(first, 1)
+    shown.join(first)
+    job = make_job(first)
+    shown.saw_job(job)
+    assert (shown.job_of(first), shown.job_of(second)) == (job, None)
+    assert shown.busy_with(second) == f"Job {job.name} of an earlier attempt"
+    shown.saw_job(make_job(first, conditions={"Failed": ""}))
+    assert shown.busy_with(second) == ""
+    again = dataclasses.replace(make_job(first, "again"), attempt=1)
+    shown.saw_job(again)
+    assert shown.job_of(second) == again
+    shown.saw_job(gone(job))
+    shown.saw_job(gone(again))
+    shown.leave(second)
+    assert kept(shown) == {}
+
+
+async def test_a_held_job_that_was_made_anew_replaces_the_one_that_is_gone(shown: world.World) -> None:
+    """It had been deleted before it was started; nothing is kept of it."""
+    run = make_run("a")
+    shown.join(run)
+    shown.saw_job(make_held(run, "one"))
+    shown.saw_job(gone(make_held(run, "one")))
+    shown.saw_job(make_held(run, "two"))
+    job = shown.job_of(run)
+    assert job is not None
+    assert (job.uid, set(shown.known().jobs)) == ("two", {"two"})
+    shown.leave(run)
+    shown.saw_job(gone(job))
+    assert kept(shown) == {}
+
+
+# ------------------------------------------------------------------------------------------- news that come too late
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "taken"),
+    [
+        ("7", "8", True),
+        ("7", "7", True),
+        ("9", "10", True),
+        ("10", "9", False),
+        ("8", "7", False),
+        ("", "7", True),
+        ("7", "", True),
+        ("x8", "x7", True),
+    ],
+)
+async def test_older_news_of_a_job_are_not_taken(shown: world.World, known: str, told: str, *, taken: bool) -> None:
+    """The answer to a request may overtake the watch; versions that are no numbers say nothing."""
+    run = make_run("a")
+    shown.join(run)
+    shown.saw_job(dataclasses.replace(make_job(run), version=known))
+    held = dataclasses.replace(make_held(run), version=told)
+    shown.saw_job(held)
+    assert (shown.job_of(run) == held) is taken
+    shown.saw_job(gone(held))
+    job = shown.job_of(run)
+    assert job is not None
+    assert job.gone, "a deletion is taken whatever its version"
+
+
+# ------------------------------------------------------------------------------------------------------ usage limits
+
+
+async def test_a_limit_is_the_credentials(shown: world.World) -> None:
+    """The latest end counts, until it is over; then nothing is kept of it."""
+    now = dt.datetime.now(dt.UTC)
+    soon, late = now + dt.timedelta(seconds=60), now + dt.timedelta(seconds=90)
+    assert shown.limited_until("key") is None
+    for until in (soon, late, soon):
+        shown.limit("key", until)
+    assert (shown.limited_until("key"), shown.limited_until("other")) == (late, None)
+    shown.limit("over", now - dt.timedelta(seconds=1))
+    assert shown.limited_until("over") is None
+    assert [name for name, value in vars(shown).items() if value == {"key": late}] == ["_limits"]
 
 
 # -------------------------------------------------------------------------------------------------------- wake-ups
@@ -196,7 +459,9 @@ async def test_a_run_is_woken_by_its_own_job_and_pod(scene: Scene) -> None:
     scene.world.saw_pod(scene.pod)
     assert scene.woken() == ["a"]
     scene.world.saw_pod(pod_gone(scene.pod))
-    assert scene.woken() == ["a"]
+    assert scene.woken() == ["a", "b", "c"], "an agent whose pod has ended may be free"
+    scene.world.saw_pod(pod_gone(scene.pod))
+    assert scene.woken() == []
     scene.world.wake("uid-b")
     assert scene.woken() == ["b"]
     scene.world.wake("nobody")
@@ -244,21 +509,18 @@ async def test_joining_twice_gives_the_same_wake_up(shown: world.World) -> None:
 
 
 async def test_a_followed_run_sees_that_its_job_is_gone(shown: world.World) -> None:
-    """The facts stay, with the time, until the run leaves; then nothing at all is left."""
+    """The facts stay until the run leaves; then nothing at all is left."""
     run = make_run("a")
     shown.join(run)
     job = make_job(run)
     pod = make_pod(job)
     shown.saw_job(job)
     shown.saw_pod(pod)
-    assert (shown.job_of("uid-a"), shown.pod_of(job.uid), shown.gone_at(job.uid)) == (job, pod, None)
+    assert (shown.job_of(run), shown.pod_of(job.uid)) == (job, pod)
     shown.saw_pod(pod_gone(pod))
     shown.saw_job(gone(job))
-    first = shown.gone_at(job.uid)
     shown.saw_job(gone(job))
-    assert (shown.job_of("uid-a"), shown.pod_of(job.uid)) == (gone(job), pod_gone(pod))
-    assert first is not None
-    assert shown.gone_at(job.uid) == first
+    assert (shown.job_of(run), shown.pod_of(job.uid)) == (gone(job), pod_gone(pod))
     shown.leave(run)
     assert kept(shown) == {}
 
@@ -273,7 +535,7 @@ async def test_nothing_is_left_of_a_job_that_nobody_follows(shown: world.World, 
     shown.saw_job(job)
     shown.saw_pod(pod)
     shown.leave(run)
-    assert shown.job_of("uid-a") == job
+    assert shown.job_of(run) == job
     for kind in order:
         if kind == "job":
             shown.saw_job(gone(job))
@@ -335,9 +597,9 @@ async def test_a_list_shows_what_is_new_and_what_is_gone(scene: Scene) -> None:
     other = make_job(scene.runs["b"])
     scene.world.replace_all([other], [make_pod(other)], known=scene.world.known())
     assert scene.woken() == ["a", "b", "c"]
-    assert scene.world.job_of("uid-a") == gone(scene.job)
+    assert scene.world.job_of(scene.runs["a"]) == gone(scene.job)
     assert scene.world.pod_of(scene.job.uid) == pod_gone(scene.pod)
-    assert scene.world.job_of("uid-b") == other
+    assert scene.world.job_of(scene.runs["b"]) == other
     assert scene.world.pod_of(other.uid) == make_pod(other)
     known = scene.world.known()
     assert (set(known.jobs), set(known.pods)) == ({other.uid}, {f"pod-of-{other.uid}"})
@@ -348,7 +610,7 @@ async def test_a_list_shows_what_has_changed(scene: Scene) -> None:
     complete = make_job(scene.runs["a"], conditions={"Complete": ""})
     ended = make_pod(scene.job, phase="Succeeded")
     scene.world.replace_all([complete], [ended], known=scene.world.known())
-    assert scene.world.job_of("uid-a") == complete
+    assert scene.world.job_of(scene.runs["a"]) == complete
     assert scene.world.pod_of(scene.job.uid) == ended
 
 
@@ -359,7 +621,7 @@ async def test_what_is_created_while_a_list_is_under_way_is_not_missing(scene: S
     scene.world.saw_job(created)
     scene.world.saw_pod(make_pod(created))
     scene.world.replace_all([scene.job], [scene.pod], known=known)
-    assert scene.world.job_of("uid-b") == created
+    assert scene.world.job_of(scene.runs["b"]) == created
     assert scene.world.pod_of(created.uid) == make_pod(created)
 
 
@@ -369,9 +631,9 @@ async def test_what_ends_while_a_list_is_under_way_does_not_rise_again(scene: Sc
     scene.world.saw_pod(pod_gone(scene.pod))
     scene.world.saw_job(gone(scene.job))
     scene.world.replace_all([scene.job], [scene.pod], known=known)
-    assert scene.world.job_of("uid-a") == gone(scene.job)
+    assert scene.world.job_of(scene.runs["a"]) == gone(scene.job)
     assert scene.world.pod_of(scene.job.uid) == pod_gone(scene.pod)
-    assert scene.world.busy_with(scene.runs["b"]) == "a", "a is still waiting, but no Job is in the way"
+    assert scene.world.busy_with(scene.runs["b"]) == "AgentRun a", "a is still waiting, but no Job is in the way"
     scene.world.leave(scene.runs["a"])
     assert scene.world.busy_with(scene.runs["b"]) == ""
 
@@ -397,7 +659,7 @@ async def test_gone_is_for_ever(scene: Scene) -> None:
     scene.woken()
     scene.world.saw_pod(scene.pod)
     scene.world.saw_job(dataclasses.replace(scene.job, deleting=True))
-    assert scene.world.job_of("uid-a") == gone(scene.job)
+    assert scene.world.job_of(scene.runs["a"]) == gone(scene.job)
     assert scene.world.pod_of(scene.job.uid) == pod_gone(scene.pod)
     assert scene.woken() == []
 
@@ -405,6 +667,7 @@ async def test_gone_is_for_ever(scene: Scene) -> None:
 async def test_a_listed_job_that_was_deleted_meanwhile_does_not_occupy_the_agent(scene: Scene) -> None:
     """The list of the guard is as old as any other."""
     known = scene.world.known()
+    scene.world.saw_pod(pod_gone(scene.pod))
     scene.world.leave(scene.runs["a"])
     scene.world.saw_job(gone(scene.job))
     scene.world.saw_listed_job(scene.job, known=known)
@@ -419,7 +682,7 @@ async def test_what_a_watch_told_meanwhile_is_newer_than_the_list(scene: Scene) 
     scene.world.saw_job(complete)
     scene.world.saw_pod(ended)
     scene.world.replace_all([scene.job], [scene.pod], known=known)
-    assert scene.world.job_of("uid-a") == complete
+    assert scene.world.job_of(scene.runs["a"]) == complete
     assert scene.world.pod_of(scene.job.uid) == ended
 
 

@@ -30,6 +30,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
         epilog="examples:\n"
         "  agentrun logs fix-login -n team-a -f\n"
         "  agentrun logs fix-login --since 10m\n"
+        "  agentrun logs fix-login --attempt 0\n"
         "  agentrun logs --raw --file run-1.pod.ndjson | jq -r .type\n\n"
         "Exit code: 0 the log was shown, 1 there is none or it could not be read, 2 wrong usage.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -40,6 +41,9 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
     parser.add_argument("-n", "--namespace", default="default", help="namespace of the AgentRun (default: default)")
     parser.add_argument("--context", help="context of the kubeconfig")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
+    parser.add_argument(
+        "--attempt", type=int, metavar="N", help="an earlier attempt of the run, from 0 (default: the last)"
+    )
     parser.add_argument("--raw", action="store_true", help="the events as they were written, one JSON object a line")
     parser.add_argument(
         "--since",

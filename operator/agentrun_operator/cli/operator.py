@@ -2,15 +2,21 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import textwrap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
 import structlog
 
 from agentrun_operator import entry, handlers, kube, logs, manifest, runner, settings, tail
+from agentrun_operator.cli import replica
+
+EXIT_HUNG = 4
+_END_SECONDS = 15.0  # from the moment that kopf begins to end; in good order it takes one or two
 
 _log = structlog.get_logger(__name__)
 
@@ -43,28 +49,73 @@ async def operate(config: settings.Settings, *, reached: Callable[[runner.Step],
     logs.configure(config)
     for variable in settings.unknown(os.environ):
         _log.warning("unknown_setting", variable=variable)
+    if config.leader_election_lease:
+        return await replica.take_turns(config, lambda stop: _work(config, reached, stop))
+    await _work(config, reached)
+    return 0
+
+
+async def _work(
+    config: settings.Settings, reached: Callable[[runner.Step], None], stop: asyncio.Event | None = None
+) -> None:
     client = await kube.connect(timeout=config.request_timeout_seconds)
-    own_pod = runner.OwnPod(config, client)
+    own_pod, world = runner.OwnPod(config, client), runner.World()
     deps = runner.Deps(
         config=config,
         client=client,
-        world=runner.World(),
+        world=world,
         tailer=tail.Tailer(config),
         scripts=manifest.Scripts(run_agent=entry.read("run-agent.sh"), bundle=entry.read("bundle.sh")),
         own_pod=own_pod,
         secrets=runner.SecretValues(config, client, own_pod),
-        caretaker=runner.Caretaker(config, client),
+        caretaker=runner.Caretaker(config, client, world.live_logs),
         announcer=runner.Announcer(config, client),
         reached=reached,
     )
     registry = kopf.OperatorRegistry()
     handlers.register(registry)
-    await kopf.operator(
-        registry=registry,
-        memo=deps,
-        standalone=True,
-        clusterwide=not config.watched_namespaces,
-        namespaces=config.watched_namespaces,
-        liveness_endpoint=config.liveness_endpoint or None,
-    )
-    return 0
+    if stop is not None:
+
+        async def free(**_: object) -> None:  # noqa: RUF029 - kopf would run a plain function in a thread
+            stop.set()
+
+        # kopf leaves its task that waits for the flag alone, and at the end waits five seconds for it in vain.
+        kopf.on.cleanup(registry=registry)(free)
+    try:
+        with _limit_to_the_end(registry):
+            await kopf.operator(
+                registry=registry,
+                memo=deps,
+                standalone=True,
+                clusterwide=not config.watched_namespaces,
+                namespaces=config.watched_namespaces,
+                liveness_endpoint=config.liveness_endpoint or None,
+                stop_flag=stop,
+            )
+    finally:
+        await deps.close()
+
+
+@contextlib.contextmanager
+def _limit_to_the_end(registry: kopf.OperatorRegistry) -> Iterator[None]:
+    """Have the process end when kopf does not.
+
+    kopf gives up when one of its watches fails for good (an HTTP 410, a proxy's page in the place of JSON), and then
+    may wait for minutes, alive and deaf, for a daemon that is between two tries. Kubernetes starts a process anew.
+    """
+    timer = threading.Timer(_END_SECONDS, _end)
+    timer.daemon = True
+
+    async def begin(**_: object) -> None:  # noqa: RUF029 - kopf would run a plain function in a thread
+        timer.start()
+
+    kopf.on.cleanup(registry=registry)(begin)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end() -> None:
+    _log.error("exit_forced", after_seconds=_END_SECONDS, exit_code=EXIT_HUNG)
+    os._exit(EXIT_HUNG)

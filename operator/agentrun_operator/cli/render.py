@@ -12,13 +12,15 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentrun_operator import errors, facts, manifest, models, status
+from agentrun_operator import errors, facts, manifest, models, names, status
 from agentrun_operator.cli import documents, sighting, validate
 
 _NO_JOB_UID = "00000000-0000-4000-8000-000000000001"
 _NEXT = {
     status.Action.WAIT: "write this status and keep watching",
+    status.Action.ADMIT: "start the Job if the agent is free, and change nothing in the status before",
     status.Action.STOP: "write this status, then delete the Job",
+    status.Action.RETRY: "write this status and begin the next attempt; it was given no output of the agent to read",
     status.Action.FINISH: "write this status and be done; it was given no output of the agent to read",
 }
 
@@ -155,21 +157,24 @@ def _with_status(
     _note(candidate.line(f"with this pod the operator would {_NEXT[plan.action]}"))
     body = candidate.body
     metadata = {key: body["metadata"][key] for key in ("name", "namespace", "uid")}
-    return {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "status": plan.write}
+    return {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": metadata, "status": plan.write or {}}
 
 
 def _as_it_runs(rendered: Mapping[str, Any], seen: sighting.Sighting, moment: datetime.datetime) -> dict[str, Any]:
     """The rendered Job with what a cluster has added to it: that of the Job that was seen, or else what must be."""
     meta = seen.job.get("metadata") or {}
+    held = (meta.get("annotations") or {}).get(names.ANNOTATION_HELD)
+    annotations = {k: v for k, v in rendered["metadata"]["annotations"].items() if k != names.ANNOTATION_HELD}
     return {
         **rendered,
         "metadata": {
             **rendered["metadata"],
+            "annotations": {**annotations, **({names.ANNOTATION_HELD: held} if held else {})},
             "uid": _NO_JOB_UID,
             "creationTimestamp": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
             **{key: meta[key] for key in ("uid", "creationTimestamp", "deletionTimestamp") if meta.get(key)},
         },
-        # A queue has let the Job go, or there would be no pod.
+        # The operator, or its queue, has let the Job go, or there would be no pod.
         "spec": {**rendered["spec"], "suspend": (seen.job.get("spec") or {}).get("suspend") is True},
         "status": seen.job_status,
     }

@@ -46,22 +46,68 @@ class RunLog:
         self._namespace: str = arguments.namespace
         self._name: str = arguments.name
         self._follow: bool = arguments.follow
+        self._attempt: int | None = arguments.attempt
         self._tell = tell
+        self._deleted = False
 
     async def read(self, screen: Screen) -> AsyncIterator[bytes]:
-        """The log in chunks. Raises NoLogError, ApiError."""
+        """The log in chunks; with --follow, of all attempts from the present one on. Raises NoLogError, ApiError."""
         body = await self._started()
+        shown = self._attempt
+        while True:
+            before = _attempt(body)
+            async for chunk in self._of_attempt(body, self._choose(body, shown), screen):
+                yield chunk
+            if not self._follow or shown is not None or self._deleted:
+                return
+            body = await self._settled(before)
+            if _attempt(body) == before:
+                return
+            self._tell(f"attempt {before} of {self._name} failed; this is attempt {_attempt(body)}")
+            body = await self._started()
+
+    def _choose(self, body: Mapping[str, Any], shown: int | None) -> Mapping[str, Any]:
+        """Where the log of that attempt is, as a status tells it; None: of the present one. Raises NoLogError."""
         status: Mapping[str, Any] = body.get("status") or {}
+        if shown is None or shown == _attempt(body):
+            return status
+        before = {entry["attempt"]: entry for entry in status.get("previousAttempts") or ()}
+        if shown not in before:
+            raise NoLogError(f"{self._name} has no attempt {shown}; its attempts so far are 0 to {_attempt(body)}")
+        return {**before[shown], "runningTime": before[shown].get("startTime")}
+
+    async def _of_attempt(
+        self, body: Mapping[str, Any], status: Mapping[str, Any], screen: Screen
+    ) -> AsyncIterator[bytes]:
         path = await asyncio.to_thread(self._find_file, status.get("logPath"))
         if path is None and not status.get("podName"):
             raise NoLogError(self._why_no_log(body, status))
         known = await credentials.read(self._client, self._config, body)
         screen.redactor = known.redactor
         gaps = list(known.gaps)
-        async for chunk in self._of_pod(body, status) if path is None else self._of_file(path, screen):
+        is_present = status is body.get("status")
+        async for chunk in (
+            self._of_pod(body, status)
+            if path is None
+            else self._of_file(path, screen, _attempt(body) if is_present else None)
+        ):
             while gaps:  # not told before there is anything to be shown
                 self._tell(gaps.pop(0))
             yield chunk
+
+    async def _settled(self, attempt: int) -> Mapping[str, Any]:
+        """The AgentRun, once it is known what followed on that attempt."""
+        while True:
+            try:
+                body = await self._client.get_run(self._namespace, self._name)
+            except errors.NotFoundError:
+                return {"status": {"attempt": attempt, "phase": models.Phase.CANCELLED}}
+            except errors.UnavailableError:
+                pass
+            else:
+                if _is_final(body) or _attempt(body) != attempt:
+                    return body
+            await asyncio.sleep(_STATUS_SECONDS)
 
     async def _started(self) -> Mapping[str, Any]:
         """The AgentRun; with --follow, once its agent has started."""
@@ -87,14 +133,14 @@ class RunLog:
             return None
         return pathlib.Path(path) if path is not None and os.path.exists(path) else None
 
-    async def _of_file(self, path: pathlib.Path, screen: Screen) -> AsyncIterator[bytes]:
+    async def _of_file(self, path: pathlib.Path, screen: Screen, attempt: int | None) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
-        ended = not self._follow
+        ended = not self._follow or attempt is None
         look_at = soon_until = 0.0
         with path.open("rb") as file:
             while True:
                 if not ended and loop.time() >= look_at:
-                    ended = await self._has_ended()
+                    ended = await self._has_ended(attempt)
                     look_at = loop.time() + (_SOON_SECONDS if loop.time() < soon_until else _STATUS_SECONDS)
                 while chunk := file.read(_CHUNK_BYTES):
                     yield chunk
@@ -106,14 +152,16 @@ class RunLog:
                 screen.go_live()
                 await asyncio.sleep(_POLL_SECONDS)
 
-    async def _has_ended(self) -> bool:
+    async def _has_ended(self, attempt: int | None) -> bool:
         try:
-            return _is_final(await self._client.get_run(self._namespace, self._name))
+            body = await self._client.get_run(self._namespace, self._name)
         except errors.NotFoundError:
             self._tell(f"the AgentRun {self._name} was deleted")
+            self._deleted = True
             return True
         except errors.UnavailableError:  # the file goes on, whether the API answers or not
             return False
+        return _is_final(body) or _attempt(body) != attempt
 
     async def _of_pod(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> AsyncIterator[bytes]:
         try:
@@ -167,6 +215,10 @@ async def read(arguments: argparse.Namespace, screen: Screen, *, tell: Callable[
 def _is_final(body: Mapping[str, Any]) -> bool:
     status = body.get("status") or {}
     return "phase" in status and models.Phase(status["phase"]).final
+
+
+def _attempt(body: Mapping[str, Any]) -> int:
+    return int((body.get("status") or {}).get("attempt") or 0)
 
 
 def _state(body: Mapping[str, Any]) -> str:

@@ -241,6 +241,7 @@ def _candidate(document: documents.Document, namespace: str) -> Candidate:
         "name": shapes.text(meta.get("name")) or (generate and generate + _GENERATED),
         "namespace": shapes.text(meta.get("namespace")) or namespace,
         "uid": shapes.text(meta.get("uid")) or NO_UID,
+        "annotations": {k: v for k, v in shapes.mapping(meta.get("annotations")).items() if isinstance(v, str)},
     }
     spec = body.get("spec")
     if body.get("apiVersion") == models.AgentRun.API_VERSION or (isinstance(spec, Mapping) and "companyId" in spec):

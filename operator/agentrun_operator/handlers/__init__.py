@@ -8,7 +8,7 @@ it waits for a deletion, a mark under our prefix.
 import kopf
 
 from agentrun_operator import names
-from agentrun_operator.handlers import jobs, runs, startup
+from agentrun_operator.handlers import jobs, login, runs, startup
 
 _JOBS = ("batch", "v1", "jobs")
 _PODS = ("", "v1", "pods")
@@ -21,7 +21,7 @@ def register(registry: kopf.OperatorRegistry) -> None:
     kopf.on.startup(registry=registry)(startup.configure)
     kopf.on.startup(registry=registry)(startup.look_around)
     kopf.on.cleanup(registry=registry)(startup.clean_up)
-    kopf.on.login(registry=registry)(startup.log_in)
+    kopf.on.login(registry=registry)(login.log_in)
     kopf.on.event(*_RUNS, registry=registry)(runs.saw)
     # The daemon is cancelled when the operator exits (it goes at once) and when its object is deleted (it stops the
     # agent first): the time-out is for the latter. What it has not done by then, owner references do.

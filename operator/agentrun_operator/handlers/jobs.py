@@ -12,9 +12,11 @@ async def saw_job(event: kopf.RawEvent, memo: runner.Deps, **_: Any) -> None:
     """A Job was listed, changed or deleted."""
     job = facts.parse_job(event["object"])
     memo.world.saw_job(dataclasses.replace(job, gone=event["type"] == "DELETED"))
+    memo.resync.saw(event["type"], job.uid)
 
 
 async def saw_pod(event: kopf.RawEvent, memo: runner.Deps, **_: Any) -> None:
     """A pod was listed, changed or deleted."""
     pod = facts.parse_pod(event["object"])
     memo.world.saw_pod(dataclasses.replace(pod, gone=event["type"] == "DELETED"))
+    memo.resync.saw(event["type"], pod.uid)

@@ -19,6 +19,7 @@ async def saw(event: kopf.RawEvent, uid: str, memo: runner.Deps, **_: Any) -> No
     """The AgentRun changed (spec.cancel, retention, deletion): its supervisor and the caretaker have to look."""
     memo.world.wake(uid)
     memo.caretaker.saw(event["object"], deleted=event["type"] == "DELETED")
+    memo.resync.saw(event["type"], uid)
 
 
 async def supervise(body: kopf.Body, stopped: kopf.DaemonStopped, memo: runner.Deps, **_: Any) -> None:

@@ -44,14 +44,9 @@ async def look_around(memo: runner.Deps, **_: Any) -> None:
 
 
 async def clean_up(memo: runner.Deps, **_: Any) -> None:
-    """Let go of files and connections; Jobs and Secrets are left as they are."""
+    """End our own tasks, or kopf would wait for them; Jobs and Secrets are left as they are.
+
+    Files and connections are let go of when kopf has ended: its daemons still work with them.
+    """
     for task in memo.tasks:
         task.cancel()
-    memo.tailer.close()
-    memo.caretaker.close()
-    await memo.client.close()
-
-
-async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    """The pod's service account, else the kubeconfig: the same order as ``kube.connect``."""
-    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)

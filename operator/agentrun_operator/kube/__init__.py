@@ -9,6 +9,20 @@ Nothing here retries: only the caller knows whether "no answer" may be tried aga
 
 from agentrun_operator.kube.client import KubeClient, Ref
 from agentrun_operator.kube.connection import connect
+from agentrun_operator.kube.credentials import Credentials
+from agentrun_operator.kube.credentials import read as read_credentials
+from agentrun_operator.kube.election import Election, LeaseClient, Terms
 from agentrun_operator.kube.http import HttpKubeClient, api_error
 
-__all__ = ["HttpKubeClient", "KubeClient", "Ref", "api_error", "connect"]
+__all__ = [
+    "Credentials",
+    "Election",
+    "HttpKubeClient",
+    "KubeClient",
+    "LeaseClient",
+    "Ref",
+    "Terms",
+    "api_error",
+    "connect",
+    "read_credentials",
+]

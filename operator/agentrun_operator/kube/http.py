@@ -3,33 +3,50 @@
 import base64
 import contextlib
 import datetime
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib import parse
 
 import aiohttp
 import msgspec
 from kubernetes.aio import client
+from kubernetes.aio.config import config_exception
 
 from agentrun_operator import errors, facts, names
 from agentrun_operator.forensics import messages
+from agentrun_operator.kube import retry_after
 from agentrun_operator.kube.client import Ref
 
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
+_LEASES = "/apis/coordination.k8s.io/v1"
 _SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 _JSON = "application/json"
+_JSON_PATCH = "application/json-patch+json"
+_MERGE_PATCH = "application/merge-patch+json"
 _METADATA_ONLY = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_UNAUTHORIZED = 401
+_FORBIDDEN = 403
+_BY_ROLE = re.compile(r'\bUser "[^"]*" cannot [a-z]+ resource ')  # admission, quotas and policies speak otherwise
 # What the API server says when the test operation of a JSON patch fails; a status that breaks the schema is described.
 _UNPROCESSABLE = 422
 _PATCH_TEST_FAILED = "the server rejected our request due to an error in our request"
+_HELD = f"/metadata/annotations/{names.ANNOTATION_HELD.replace('/', '~1')}"  # as JSON pointers
+_QUEUE = f"/metadata/labels/{names.LABEL_QUEUE.replace('/', '~1')}"
 _PAGE = 500  # objects per list request: the API server answers in bounded memory, we parse in bounded memory
 
 
 class HttpKubeClient:
-    """``KubeClient`` over HTTP. Make one with ``connect``; close it with ``close``."""
+    """``KubeClient`` over HTTP. Make one with ``connect``; close it with ``close``.
 
-    def __init__(self, api: client.ApiClient, *, timeout: float) -> None:
+    ``refused`` is told of credentials that the API server did not accept, before that is raised as UnavailableError.
+    """
+
+    def __init__(
+        self, api: client.ApiClient, *, timeout: float, refused: Callable[[str | None], Awaitable[None]] | None = None
+    ) -> None:
         self._api = api
+        self._refused = refused
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._stream_timeout = aiohttp.ClientTimeout(total=None, connect=timeout, sock_read=timeout)
 
@@ -40,8 +57,8 @@ class HttpKubeClient:
     async def list_jobs(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.JobFacts]:
         return [facts.parse_job(item) async for item in self._list("/apis/batch/v1", "jobs", namespace, labels)]
 
-    async def list_pods(self, namespace: str = "") -> list[facts.PodFacts]:
-        return [facts.parse_pod(item) async for item in self._list("/api/v1", "pods", namespace, None)]
+    async def list_pods(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.PodFacts]:
+        return [facts.parse_pod(item) async for item in self._list("/api/v1", "pods", namespace, labels)]
 
     async def get_job(self, namespace: str, name: str) -> facts.JobFacts:
         return facts.parse_job(await self._request("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}"))
@@ -50,14 +67,51 @@ class HttpKubeClient:
         path = f"/apis/batch/v1/namespaces/{job['metadata']['namespace']}/jobs"
         return facts.parse_job(await self._request("POST", path, body=job))
 
+    async def start_job(self, job: facts.JobFacts, *, queue: str | None) -> facts.JobFacts:
+        let_go = (
+            {"op": "add", "path": _QUEUE, "value": queue}
+            if queue
+            else {"op": "replace", "path": "/spec/suspend", "value": False}
+        )
+        return await self._patch_held(job, {"op": "remove", "path": _HELD}, let_go)
+
+    async def mark_job(self, job: facts.JobFacts, mark: str) -> facts.JobFacts:
+        return await self._patch_held(job, {"op": "replace", "path": _HELD, "value": mark})
+
+    async def adopt_job(self, job: facts.JobFacts, metadata: Mapping[str, Any]) -> facts.JobFacts:
+        # A resourceVersion belongs to one state of one object, so the uid need not be named.
+        patch = {"metadata": {**metadata, "resourceVersion": job.version}}
+        return facts.parse_job(await self._request("PATCH", _job_path(job), body=patch, content_type=_MERGE_PATCH))
+
+    async def _patch_held(self, job: facts.JobFacts, *changes: Mapping[str, Any]) -> facts.JobFacts:
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": job.uid},
+            {"op": "test", "path": _HELD, "value": job.gate},
+            *changes,
+        ]
+        try:
+            return facts.parse_job(await self._request("PATCH", _job_path(job), body=patch, content_type=_JSON_PATCH))
+        except errors.RejectedError as e:
+            raise _failed_test(e, f"Job {job.name} is not held as it was") or e from e
+
     async def delete_job(self, job: facts.JobFacts) -> None:
         # Foreground: the Job stays visible until its pod is gone, so nobody takes the agent for free too early.
         options = {"propagationPolicy": "Foreground", "preconditions": {"uid": job.uid}}
         with contextlib.suppress(errors.NotFoundError):
-            await self._request("DELETE", f"/apis/batch/v1/namespaces/{job.namespace}/jobs/{job.name}", body=options)
+            await self._request("DELETE", _job_path(job), body=options)
+
+    async def delete_pod(self, namespace: str, pod: facts.PodFacts) -> None:
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod.name}"
+        with contextlib.suppress(errors.NotFoundError, errors.ConflictError):  # another one has that name by now
+            await self._request("DELETE", path, body={"preconditions": {"uid": pod.uid}})
 
     async def create_secret(self, secret: Mapping[str, Any]) -> None:
         await self._request("POST", f"/api/v1/namespaces/{secret['metadata']['namespace']}/secrets", body=secret)
+
+    async def adopt_secret(self, namespace: str, name: str, owner: Mapping[str, Any]) -> None:
+        patch, path = {"metadata": {"ownerReferences": [owner]}}, f"/api/v1/namespaces/{namespace}/secrets/{name}"
+        with contextlib.suppress(errors.NotFoundError):
+            await self._request("PATCH", path, body=patch, content_type=_MERGE_PATCH)
 
     async def get_secret_owner(self, namespace: str, name: str) -> str:
         body = await self._request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
@@ -80,32 +134,56 @@ class HttpKubeClient:
         with contextlib.suppress(errors.NotFoundError):
             await self._request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
 
-    async def write_run_status(self, run: Ref, status: Mapping[str, Any]) -> None:
-        await self._patch_run(run, "/status", {"op": "add", "path": "/status", "value": status})
+    async def write_run_status(self, run: Ref, status: Mapping[str, Any], *, version: str) -> str:
+        # A merge patch would keep what the new status leaves out.
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": run.uid},
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+            {"op": "add", "path": "/status", "value": status},
+        ]
+        try:
+            answer = await self._request("PATCH", f"{_run_path(run)}/status", body=patch, content_type=_JSON_PATCH)
+        except errors.RejectedError as e:
+            raise _failed_test(e, f"AgentRun {run.name} has changed") or e from e
+        return str(answer["metadata"]["resourceVersion"])
 
     async def list_run_uids(self, namespace: str = "") -> set[str]:
         pages = self._list(_RUNS, names.PLURAL, namespace, None, selector="", accept=_METADATA_ONLY)
         return {item["metadata"]["uid"] async for item in pages}
 
-    async def delete_run(self, run: Ref) -> None:
-        path = f"{_RUNS}/namespaces/{run.namespace}/{names.PLURAL}/{run.name}"
-        with contextlib.suppress(errors.NotFoundError, errors.ConflictError):
-            await self._request("DELETE", path, body={"preconditions": {"uid": run.uid}})
+    async def list_run_metadata(self, namespace: str = "") -> list[Mapping[str, Any]]:
+        """The metadata of all AgentRuns in ``namespace`` ("" = everywhere)."""
+        pages = self._list(_RUNS, names.PLURAL, namespace, None, selector="", accept=_METADATA_ONLY)
+        return [item["metadata"] async for item in pages]
 
-    async def cancel_run(self, run: Ref) -> None:
-        with contextlib.suppress(errors.NotFoundError):
-            await self._patch_run(run, "", {"op": "add", "path": "/spec/cancel", "value": True})
-
-    async def _patch_run(self, run: Ref, subresource: str, change: Mapping[str, Any]) -> None:
-        path = f"{_RUNS}/namespaces/{run.namespace}/{names.PLURAL}/{run.name}{subresource}"
-        # A merge patch to a later object of the same name would go through: the API server ignores a uid in it.
-        patch = [{"op": "test", "path": "/metadata/uid", "value": run.uid}, change]
+    async def remove_finalizer(self, run: Ref, finalizer: str, *, index: int) -> None:
+        """Remove the finalizer at that place from exactly this AgentRun. Raises ConflictError if it is not there."""
+        place = f"/metadata/finalizers/{index}"
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": run.uid},
+            {"op": "test", "path": place, "value": finalizer},
+            {"op": "remove", "path": place},
+        ]
         try:
-            await self._request("PATCH", path, body=patch, content_type="application/json-patch+json")
+            await self._request("PATCH", _run_path(run), body=patch, content_type=_JSON_PATCH)
         except errors.RejectedError as e:
-            if e.status == _UNPROCESSABLE and _PATCH_TEST_FAILED in str(e):
-                raise errors.NotFoundError(f"AgentRun {run.name} is another one by now", status=e.status) from e
-            raise
+            raise _failed_test(e, f"AgentRun {run.name} has changed") or e from e
+
+    async def delete_run(self, run: Ref) -> None:
+        with contextlib.suppress(errors.NotFoundError, errors.ConflictError):
+            await self._request("DELETE", _run_path(run), body={"preconditions": {"uid": run.uid}})
+
+    async def cancel_run(self, run: Ref, *, replaced_by: str) -> None:
+        with contextlib.suppress(errors.NotFoundError):
+            body = await self.get_run(run.namespace, run.name)
+            if body["metadata"]["uid"] != run.uid or body["spec"].get("cancel"):
+                return
+            metadata = {
+                "resourceVersion": body["metadata"]["resourceVersion"],
+                "annotations": {names.ANNOTATION_REPLACED_BY: replaced_by},
+            }
+            patch = {"metadata": metadata, "spec": {"cancel": True}}
+            await self._request("PATCH", _run_path(run), body=patch, content_type=_MERGE_PATCH)
 
     async def create_event(self, run: Ref, kind: str, reason: str, message: str) -> None:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -129,6 +207,17 @@ class HttpKubeClient:
             "count": 1,
         }
         await self._request("POST", f"/api/v1/namespaces/{run.namespace}/events", body=event)
+
+    async def get_lease(self, namespace: str, name: str) -> Mapping[str, Any]:
+        return await self._request("GET", f"{_LEASES}/namespaces/{namespace}/leases/{name}")
+
+    async def create_lease(self, lease: Mapping[str, Any]) -> Mapping[str, Any]:
+        path = f"{_LEASES}/namespaces/{lease['metadata']['namespace']}/leases"
+        return await self._request("POST", path, body=lease)
+
+    async def replace_lease(self, lease: Mapping[str, Any]) -> Mapping[str, Any]:
+        path = f"{_LEASES}/namespaces/{lease['metadata']['namespace']}/leases/{lease['metadata']['name']}"
+        return await self._request("PUT", path, body=lease)
 
     async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
         return await self._request("GET", f"{_RUNS}/namespaces/{namespace}/{names.PLURAL}/{name}")
@@ -200,9 +289,9 @@ class HttpKubeClient:
         timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 - aiohttp's own kind of limit, per phase
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": accept, "Content-Type": content_type}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path + (f"?{parse.urlencode(query)}" if query else "")
         try:
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             reply = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
                 method, url, headers=headers, body=body, _request_timeout=timeout or self._timeout
             )
@@ -212,12 +301,32 @@ class HttpKubeClient:
             text = await response.read()
         except TimeoutError as e:
             raise errors.UnavailableError(f"{method} {path}: no answer within {self._timeout.total:g} s") from e
-        except (aiohttp.ClientError, OSError) as e:
+        except (aiohttp.ClientError, OSError, config_exception.ConfigException) as e:
             raise errors.UnavailableError(f"{method} {path}: {type(e).__name__}: {_words(e)}") from e
-        raise api_error(response.status, text)
+        if response.status == _UNAUTHORIZED and self._refused is not None:
+            await self._refused(headers.get("authorization"))
+        wait = retry_after.parse(
+            response.status, response.headers.get("Retry-After", ""), datetime.datetime.now(datetime.UTC)
+        )
+        raise api_error(response.status, text, retry_after=wait)
 
 
-def api_error(status: int, body: bytes) -> errors.ApiError:
+def _run_path(run: Ref) -> str:
+    return f"{_RUNS}/namespaces/{run.namespace}/{names.PLURAL}/{run.name}"
+
+
+def _job_path(job: facts.JobFacts) -> str:
+    return f"/apis/batch/v1/namespaces/{job.namespace}/jobs/{job.name}"
+
+
+def _failed_test(error: errors.RejectedError, message: str) -> errors.ConflictError | None:
+    """What the API server says when the test operation of a JSON patch fails; None for any other refusal."""
+    if error.status == _UNPROCESSABLE and _PATCH_TEST_FAILED in str(error):
+        return errors.ConflictError(message, status=error.status)
+    return None
+
+
+def api_error(status: int, body: bytes, *, retry_after: float = 0.0) -> errors.ApiError:
     """The exception for a refused request, with the API's own sentence, or what can be made of a proxy's page."""
     try:
         answer = msgspec.json.decode(body, type=dict[str, Any])
@@ -225,7 +334,12 @@ def api_error(status: int, body: bytes) -> errors.ApiError:
         said = messages.quote(body[:2000].decode(errors="replace"))
         answer = {"message": f"HTTP {status}: {said}"} if said else {}
     message, reason = str(answer.get("message") or f"HTTP {status}"), str(answer.get("reason") or "")
-    return _error_class(status, reason)(message, status=status, reason=reason)
+    kind = _error_class(status, reason)
+    if status == _FORBIDDEN and _BY_ROLE.search(message):
+        kind = errors.ForbiddenError
+    if kind is errors.UnavailableError:
+        return errors.UnavailableError(message, status=status, reason=reason, retry_after=retry_after)
+    return kind(message, status=status, reason=reason)
 
 
 def _error_class(status: int, reason: str) -> type[errors.ApiError]:

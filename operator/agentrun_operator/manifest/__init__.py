@@ -20,6 +20,9 @@ __all__ = [
     "Scripts",
     "Template",
     "build",
+    "build_adoption",
+    "build_owner",
+    "find_credential",
     "find_problems",
     "find_secrets",
     "inheritance",
@@ -132,6 +135,11 @@ def find_secrets(
     return secrets.find(run, config, _of_run(run, config, inherited))
 
 
+def find_credential(run: models.AgentRun, config: settings.Settings, inherited: inheritance.Inherited) -> str:
+    """What tells runs that share the provider's credential from others; never the credential itself."""
+    return secrets.find_credential(run, config, _of_run(run, config, inherited))
+
+
 def _of_run(run: models.AgentRun, config: settings.Settings, inherited: inheritance.Inherited) -> inheritance.Inherited:
     if not run.spec.job.inherit_from_operator:
         return inheritance.NOTHING
@@ -156,7 +164,7 @@ def _build_secret(
             "name": names.prompt_secret_name(job_name(run)),
             "namespace": run.metadata.namespace,
             "labels": _labels(run),
-            "ownerReferences": [_owner(run)],
+            "ownerReferences": [build_owner(run)],
         },
         "type": "Opaque",
         "immutable": True,
@@ -182,24 +190,28 @@ def _build_job(
     if spec.job.pod_template:
         template = _patched(template, spec.job.pod_template)
     ttl = {"ttlSecondsAfterFinished": spec.retention.job_ttl_seconds_after_finished}
-    queue = spec.job.queue_name
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": job_name(run),
             "namespace": run.metadata.namespace,
-            "labels": {**labels, **({names.LABEL_QUEUE: queue} if queue else {})},
-            # Kept with the Job, so that they are not lost with the operator that counted them.
-            "annotations": {**annotations, names.ANNOTATION_PROMPT_METRICS: metrics.model_dump_json(by_alias=True)},
-            "ownerReferences": [_owner(run)],
+            "labels": labels,
+            "annotations": {
+                **annotations,
+                # Kept with the Job, so that they are not lost with the operator that counted them.
+                names.ANNOTATION_PROMPT_METRICS: metrics.model_dump_json(by_alias=True),
+                names.ANNOTATION_RUN: run.metadata.name,
+                names.ANNOTATION_HELD: names.HELD,
+            },
+            "ownerReferences": [build_owner(run)],
         },
         "spec": {
             "backoffLimit": 0,
             "completions": 1,
             "parallelism": 1,
             "podReplacementPolicy": "Failed",
-            **({"suspend": True} if queue else {}),  # Kueue lets it go when there is room
+            "suspend": True,  # until the agent is free (docs/adr/0009); a Job for Kueue gets its queue only then
             **({"activeDeadlineSeconds": spec.timeouts.timeout_seconds} if spec.timeouts.timeout_seconds else {}),
             **({} if spec.retention.retain_job else ttl),
             "template": template,
@@ -208,14 +220,18 @@ def _build_job(
 
 
 def job_name(run: models.AgentRun) -> str:
-    """Name of the run's Job."""
-    return names.job_name(agent_id=run.spec.agent.id, run_id=run.run_id)
+    """Name of the Job of the run's present attempt."""
+    return names.job_name(agent_id=run.spec.agent.id, run_id=run.run_id, attempt=run.attempt)
 
 
 def run_log_path(run: models.AgentRun, config: settings.Settings) -> str:
-    """Path of the run's log as agents see it."""
+    """Path of the log of the run's present attempt as agents see it."""
     return names.log_path(
-        root=config.log_root, company_id=run.spec.company_id, agent_id=run.spec.agent.id, run_id=run.run_id
+        root=config.log_root,
+        company_id=run.spec.company_id,
+        agent_id=run.spec.agent.id,
+        run_id=run.run_id,
+        attempt=run.attempt,
     )
 
 
@@ -339,6 +355,7 @@ def _labels(run: models.AgentRun) -> dict[str, str]:
         names.LABEL_RUN_ID: names.label_value(run.run_id),
         names.LABEL_TASK_ID: names.label_value(run.spec.task_id or ""),
         names.LABEL_SESSION_ID: names.label_value(run.spec.session.id if run.spec.session else ""),
+        names.LABEL_ATTEMPT: str(run.attempt),
     }
     return {key: value for key, value in values.items() if value}
 
@@ -352,7 +369,17 @@ def _annotations(run: models.AgentRun, log_path: str) -> dict[str, str]:
     }
 
 
-def _owner(run: models.AgentRun) -> dict[str, Any]:
+def build_adoption(run: models.AgentRun, job: facts.JobFacts) -> dict[str, Any]:
+    """What changes in the metadata of a Job that the run adopts: whose it is. Its log stays where it says."""
+    return {
+        "ownerReferences": [build_owner(run)],
+        "labels": {names.LABEL_RUN_ID: names.label_value(run.run_id), names.LABEL_ATTEMPT: str(run.attempt)},
+        "annotations": {names.ANNOTATION_REATTACHED_FROM: job.made_for or job.owner_name or job.name},
+    }
+
+
+def build_owner(run: models.AgentRun) -> dict[str, Any]:
+    """The owner reference of what belongs to the run."""
     return {
         "apiVersion": models.AgentRun.API_VERSION,
         "kind": names.KIND,

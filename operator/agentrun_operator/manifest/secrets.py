@@ -1,11 +1,12 @@
 """Where the secret values of a run's environment come from, so that they can be kept out of what people read."""
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from agentrun_operator import facts, models, redaction, settings, shapes
-from agentrun_operator.manifest import environment
+from agentrun_operator.manifest import claude, environment
 from agentrun_operator.manifest.inheritance import Inherited
 
 
@@ -53,3 +54,25 @@ def _patch_of_agent(run: models.AgentRun) -> Mapping[str, Any]:
     spec = shapes.mapping((run.spec.job.pod_template or {}).get("spec"))
     containers = shapes.objects(spec.get("containers"))
     return next((c for c in containers if c.get("name") == facts.MAIN_CONTAINER), {})
+
+
+# Variables that the CLI takes its credential from, in the order in which it looks (Claude Code documentation).
+_CREDENTIALS = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
+
+
+def find_credential(run: models.AgentRun, config: settings.Settings, inherited: Inherited) -> str:
+    """What tells runs of the same credential from others: where it comes from, or a digest of it; never its value.
+
+    Without a variable the CLI is logged in by the files in its configuration directory on the shared volume.
+    """
+    env = {entry["name"]: entry for entry in environment.build(run, config, inherited)}
+    entry = next((env[name] for name in _CREDENTIALS if name in env), None)
+    namespace = run.metadata.namespace
+    if entry is None:
+        whole = [shapes.mapping(e.get("secretRef")).get("name") for e in (*inherited.env_from, *run.spec.job.env_from)]
+        folder = claude.config_directory(run.spec, config) or config.data_mount
+        return f"{namespace}/{','.join(str(name) for name in whole if name)}/{folder}"
+    ref = shapes.mapping(shapes.mapping(entry.get("valueFrom")).get("secretKeyRef"))
+    if ref:
+        return f"{namespace}/{ref.get('name')}/{ref.get('key')}"
+    return hashlib.sha256(str(entry.get("value") or entry.get("valueFrom")).encode()).hexdigest()

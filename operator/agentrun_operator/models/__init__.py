@@ -40,6 +40,7 @@ from agentrun_operator.models.inputs import (
 from agentrun_operator.models.spec import AgentRunSpec
 from agentrun_operator.models.status import (
     AgentRunStatus,
+    AttemptStatus,
     Condition,
     ConditionType,
     ErrorStatus,
@@ -58,6 +59,7 @@ __all__ = [
     "AgentRunSpec",
     "AgentRunStatus",
     "Approval",
+    "AttemptStatus",
     "Bundle",
     "Claude",
     "ConcurrencyPolicy",
@@ -112,6 +114,9 @@ class ObjectMeta(base.Model):
     generation: int = 1
     creation_timestamp: str = ""
     deletion_timestamp: str | None = None
+    resource_version: str = ""
+    annotations: dict[str, str] = {}
+    finalizers: tuple[str, ...] = ()
 
 
 class AgentRun(base.Model):
@@ -145,6 +150,11 @@ class AgentRun(base.Model):
         return self.spec.run_id or self.metadata.uid
 
     @property
+    def attempt(self) -> int:
+        """Number of the attempt, from 0."""
+        return self.status.attempt or 0
+
+    @property
     def agent_key(self) -> str:
         """Identity of the agent for "at most one live run"."""
         return names.agent_key(self.metadata.namespace, self.spec.company_id, self.spec.agent.id)
@@ -158,3 +168,18 @@ class AgentRun(base.Model):
     def stop_wanted(self) -> bool:
         """Whether somebody asked for the end of this run, by spec.cancel or by deleting the object."""
         return self.spec.cancel or self.metadata.deletion_timestamp is not None
+
+    @property
+    def lets_go(self) -> bool:
+        """Whether the object is being deleted in such a way that its Job stays (``--cascade=orphan``)."""
+        return self.metadata.deletion_timestamp is not None and "orphan" in self.metadata.finalizers
+
+    @property
+    def replaced_by(self) -> str:
+        """The AgentRun that had this one cancelled to take its place; "" if none did."""
+        return self.metadata.annotations.get(names.ANNOTATION_REPLACED_BY, "") if self.spec.cancel else ""
+
+    @property
+    def retry_codes(self) -> frozenset[errors.ErrorCode] | None:
+        """The error codes after which the run is tried again; None: those that may pass by themselves."""
+        return frozenset(self.spec.retry.on) or None

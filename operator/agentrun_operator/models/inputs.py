@@ -53,6 +53,14 @@ class Session(base.Model):
         None, description="Working directory of that session; a session can only be resumed where it was begun."
     )
 
+    @classmethod
+    def resume(cls, session: str, cwd: str | None) -> "Session | None":
+        """The session that the CLI said it had begun; None if that cannot be one: a log can hold anything."""
+        try:
+            return cls(id=session, cwd=cwd)
+        except pydantic.ValidationError:
+            return None
+
 
 class KeyRef(base.Model):
     """One key of a Secret or ConfigMap in the run's namespace."""

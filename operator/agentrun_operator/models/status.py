@@ -125,6 +125,25 @@ class ExitStatus(base.Model):
 _TIME: dict[str, Any] = {"format": "date-time"}
 
 
+class AttemptStatus(base.Model):
+    """An attempt that failed and was followed by another one."""
+
+    attempt: int = pydantic.Field(ge=0, description="Its number, from 0.")
+    code: str = pydantic.Field(description="Why it failed: one code per cause; docs/errors.md explains each.")
+    message: str = pydantic.Field(description="Cause and evidence in a sentence, cut at 512 characters.")
+    job_name: str | None = pydantic.Field(None, description="Name of its Job.")
+    pod_name: str | None = pydantic.Field(None, description="Name of its pod.")
+    node_name: str | None = pydantic.Field(None, description="Node that the pod ran on.")
+    log_path: str | None = pydantic.Field(None, description="Path of its log on the shared volume.")
+    exit_code: int | None = pydantic.Field(None, description="Exit code of the agent.")
+    start_time: str | None = pydantic.Field(None, description="When its Job was created.", json_schema_extra=_TIME)
+    completion_time: str | None = pydantic.Field(None, description="When it ended.", json_schema_extra=_TIME)
+    usage: Usage | None = pydantic.Field(None, description="Tokens of this attempt.")
+    cost_usd: str | None = pydantic.Field(
+        None, alias="costUSD", description="Cost of this attempt in US dollars as a decimal string."
+    )
+
+
 class AgentRunStatus(base.Model):
     """What became of it; written by the operator alone."""
 
@@ -138,7 +157,26 @@ class AgentRunStatus(base.Model):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     observed_generation: int | None = pydantic.Field(None, description="Generation of spec that the status speaks of.")
-    attempt: int | None = pydantic.Field(None, ge=0, description="Number of the attempt, from 0.")
+    attempt: int | None = pydantic.Field(
+        None,
+        ge=0,
+        description="Number of the attempt, from 0. Job, pod, log, turns and exit are those of this attempt; usage and "
+        "cost are of all attempts together.",
+    )
+    previous_attempts: tuple[AttemptStatus, ...] = pydantic.Field(
+        (),
+        max_length=100,
+        description="The attempts that failed before this one.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["attempt"]},
+    )
+    next_attempt_time: str | None = pydantic.Field(
+        None,
+        description="The run waits until then: for the pause before another attempt, or for the end of a usage limit.",
+        json_schema_extra=_TIME,
+    )
+    reattached_from: str | None = pydantic.Field(
+        None, description="The AgentRun that the adopted Job was made for; it is gone."
+    )
     job: JobStatus | None = pydantic.Field(None, description="The Job of the run.")
     pod_name: str | None = pydantic.Field(None, description="Name of the one pod of the run.")
     node_name: str | None = pydantic.Field(None, description="Node that the pod runs on.")

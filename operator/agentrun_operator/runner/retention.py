@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import structlog
 
 from agentrun_operator import errors, kube, logfiles, manifest, models, redaction, settings
+from agentrun_operator.runner.history import History
 
 _log = structlog.get_logger(__name__)
 
@@ -27,11 +28,16 @@ _T = TypeVar("_T")
 class Caretaker:
     """See the module."""
 
-    def __init__(self, config: settings.Settings, client: kube.KubeClient) -> None:
+    def __init__(
+        self, config: settings.Settings, client: kube.KubeClient, live_logs: Callable[[], set[str]] = set
+    ) -> None:
         self._config = config
+        self._live_logs = live_logs
+        self._reowned: set[str] = set()  # by uid
         self._client = client
         self._keeper = logfiles.Keeper()
         self._root = config.local_path(config.log_root)
+        self._history = History(config.history_limit)
         self._expiry: dict[str, datetime.datetime] = {}  # by uid
         self._due: list[tuple[datetime.datetime, int, kube.Ref]] = []
         self._order = itertools.count()  # times have whole seconds, and Refs no order
@@ -41,9 +47,9 @@ class Caretaker:
         """Let the thread end."""
         self._keeper.close()
 
-    async def finish(self, run: models.AgentRun, redactor: redaction.Redactor) -> bool:
-        """The run has ended and its log was read: remove or redact it, if that is wanted. True: there is no log now."""
-        log = self._local_log(run)
+    async def finish(self, run: models.AgentRun, log_path: str, redactor: redaction.Redactor) -> bool:
+        """An attempt has ended and its log was read: remove or redact it, if that is wanted. True: it is gone now."""
+        log = self._localized(log_path) if log_path else None
         if log is None or self._root is None:
             return False
         kept, uid = run.spec.retention, run.metadata.uid
@@ -52,6 +58,15 @@ class Caretaker:
         if kept.redact_log:
             await self._done("redact", functools.partial(logfiles.redact, self._root, log, redactor))
         return False
+
+    def reown(self, run: models.AgentRun, log_path: str) -> None:
+        """The run has adopted the Job that writes this log: the log is its own now, to keep or to remove."""
+        log = self._localized(log_path)
+        if log is None or self._root is None or run.metadata.uid in self._reowned:
+            return
+        self._reowned.add(run.metadata.uid)
+        owner = logfiles.Owner(run.metadata.namespace, run.metadata.uid, run.spec.retention.log.value)
+        self._keeper.do("reown", functools.partial(logfiles.reown, self._root, log, owner))
 
     def saw(self, body: Mapping[str, Any], *, deleted: bool) -> None:
         """An AgentRun as the watch shows it: it may have been deleted, or may have to be in time."""
@@ -66,8 +81,11 @@ class Caretaker:
             self._schedule(run)
             return
         self._expiry.pop(run.metadata.uid, None)
-        log = self._local_log(run)
-        if log is not None and self._root is not None and run.spec.retention.log is not models.LogRetention.NEVER:
+        self._history.forget(run.metadata.uid)
+        self._reowned.discard(run.metadata.uid)
+        if self._root is None or run.spec.retention.log is models.LogRetention.NEVER:
+            return
+        for log in self._logs(run):
             self._keeper.do("remove", functools.partial(logfiles.remove, self._root, log, run.metadata.uid))
 
     async def sweep(self) -> None:
@@ -81,6 +99,13 @@ class Caretaker:
                 if removed:
                     _log.info("orphaned_logs_removed", logs=removed)
             await asyncio.sleep(_SWEEP_SECONDS)
+
+    async def recount(self) -> None:
+        """Leave runs out of the count whose deletion nobody saw. Raises ApiError; without a count, nothing is asked."""
+        counted = self._history.uids  # taken before the list: what ends while that is under way is in no doubt
+        if counted:
+            for uid in counted - await self._list_uids():
+                self._history.forget(uid)
 
     async def expire(self) -> None:
         """Delete AgentRuns whose time is over. Forever."""
@@ -104,31 +129,45 @@ class Caretaker:
         mine = [(log, owner) for log, owner in owned if not watched or owner.namespace in watched]
         if not mine:
             return 0
+        live = {self._localized(path) for path in self._live_logs()}
         # Asked after the files were listed: a run whose log is there and that is missing now was deleted.
-        uids: set[str] = set()
-        for namespace in watched or ("",):
-            uids |= await self._client.list_run_uids(namespace)
+        uids = await self._list_uids()
         orphans = [
             (log, owner.uid)
             for log, owner in mine
-            if owner.policy != models.LogRetention.NEVER and owner.uid not in uids
+            if owner.policy != models.LogRetention.NEVER and owner.uid not in uids and log not in live
         ]
         for log, uid in orphans:
             await self._done("remove", functools.partial(logfiles.remove, self._root, log, uid))
         return len(orphans)
 
+    async def _list_uids(self) -> set[str]:
+        """All AgentRuns that are there."""
+        uids: set[str] = set()
+        for namespace in self._config.watched_namespaces or ("",):
+            uids |= await self._client.list_run_uids(namespace)
+        return uids
+
     def _schedule(self, run: models.AgentRun) -> None:
+        meta = run.metadata
+        if meta.deletion_timestamp is not None:
+            self._history.forget(meta.uid)
+            return  # what is on its way needs no other push
+        surplus = self._history.add(run)
+        if surplus is not None:
+            self._push(datetime.datetime.now(datetime.UTC), surplus)
+        if self._history.is_surplus(meta.uid):
+            return  # whatever its own limit says
         moment = _expiry(run)
         if moment is None:
-            self._expiry.pop(run.metadata.uid, None)
-        elif self._expiry.get(run.metadata.uid) != moment:
-            meta = run.metadata
+            self._expiry.pop(meta.uid, None)
+        elif self._expiry.get(meta.uid) != moment:
             self._push(moment, kube.Ref(namespace=meta.namespace, name=meta.name, uid=meta.uid))
-            self._changed.set()
 
     def _push(self, moment: datetime.datetime, run: kube.Ref) -> None:
         self._expiry[run.uid] = moment
         heapq.heappush(self._due, (moment, next(self._order), run))
+        self._changed.set()
 
     async def _delete_due(self, moment: datetime.datetime, _: int, run: kube.Ref) -> None:
         if self._expiry.get(run.uid) != moment:
@@ -140,12 +179,21 @@ class Caretaker:
             self._push(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=_PATIENCE_SECONDS), run)
             return
         self._expiry.pop(run.uid, None)
+        self._history.forget(run.uid)
         _log.info("run_expired", run=f"{run.namespace}/{run.name}")
 
-    def _local_log(self, run: models.AgentRun) -> str | None:
-        """The run's log as the operator sees it; None if it does not, or it is elsewhere."""
+    def _logs(self, run: models.AgentRun) -> list[str]:
+        """The logs of all attempts of a run that was deleted, but for one that its agent is left to write."""
+        paths = {before.log_path for before in run.status.previous_attempts if before.log_path}
+        paths.add(run.status.log_path or manifest.run_log_path(run, self._config))
+        # Where the run has ended, so has its agent: a Job is shown as live until its controller has seen that, too.
+        left_to_write = set() if run.is_final else self._live_logs()
+        return [log for path in sorted(paths - left_to_write) if (log := self._localized(path)) is not None]
+
+    def _localized(self, path: str) -> str | None:
+        """A log as the operator sees it; None if it does not, or it is elsewhere."""
         try:
-            return self._config.local_path(run.status.log_path or manifest.run_log_path(run, self._config))
+            return self._config.local_path(path)
         except ValueError:
             return None
 

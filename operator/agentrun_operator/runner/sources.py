@@ -11,6 +11,7 @@ from agentrun_operator.manifest import inheritance
 _log = structlog.get_logger(__name__)
 
 _SECRETS_SECONDS = 60
+_ROLES_SECONDS = 15  # for so long "forbidden" is not believed
 _WILL_NOT_HELP = frozenset({403, 404})  # HTTP's words for what another try does not change
 
 
@@ -76,6 +77,11 @@ class OwnPod:
             ) from e
 
 
+async def find_credential(run: models.AgentRun, config: settings.Settings, own_pod: OwnPod) -> str:
+    """What tells runs that share the provider's credential from others. Raises InvalidRunError, ApiError."""
+    return manifest.find_credential(run, config, await own_pod.inherited_by(run))
+
+
 class SecretValues:
     """Reads the Secrets of runs' environments, so that their values can be kept out of what people read.
 
@@ -87,6 +93,7 @@ class SecretValues:
         self._client = client
         self._own_pod = own_pod
         self._known: dict[tuple[str, str], tuple[float, Mapping[str, bytes]]] = {}
+        self._forbidden_since: dict[tuple[str, str], float] = {}
 
     async def redactor(self, run: models.AgentRun) -> redaction.Redactor:
         """Knows every secret value in the run's environment. Raises ApiError as long as one cannot be read.
@@ -112,8 +119,14 @@ class SecretValues:
                 data = await self._client.get_secret_data(namespace, name)
             except errors.NotFoundError:
                 data = {}
+            except errors.ForbiddenError as e:
+                if now - self._forbidden_since.setdefault((namespace, name), now) < _ROLES_SECONDS:
+                    raise  # an API server that has just started does not know the roles yet
+                _log.warning("secret_unreadable", secret=name, error=str(e))
+                data = {}
             except errors.RejectedError as e:
                 _log.warning("secret_unreadable", secret=name, error=str(e))
                 data = {}
+            self._forbidden_since.pop((namespace, name), None)
             self._known[namespace, name] = (now, data)
         return self._known[namespace, name][1]

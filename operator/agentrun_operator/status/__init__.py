@@ -10,6 +10,7 @@ Rules that the ladder keeps:
   silence beyond a limit that the run sets, a queue that takes its place back, a CLI that does not exit after its
   result. The intent is written to the status before the Job is deleted (``Completed`` condition, ``error``), so a Job
   that is gone always has its reason on record.
+* No Job is started before the status names it, so one that is gone is never made again.
 * An unknown state and a failed API request mean "keep going".
 * The verdict comes from ``forensics`` alone, after the log was read to its end.
 """
@@ -21,13 +22,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentrun_operator import errors, facts, forensics, models, settings
-from agentrun_operator.status import fields, pods, stalls, waiting
+from agentrun_operator.status import attempts, conditions, fields, pods, stalls, waiting
 from agentrun_operator.status.observed import LogSeen, Observed
 
-__all__ = ["Action", "LogSeen", "Observed", "Plan", "plan"]
+__all__ = ["Action", "LogSeen", "Observed", "Plan", "is_delayed", "plan"]
 
-# A pod whose Job is gone ends within its grace period; a node that does not answer must not hold the verdict up for
-# ever.
+# A pod whose Job is gone ends within its grace period, if it is deleted, too; a node that does not answer must not hold
+# the verdict up for ever.
 _ORPHAN_POD_SECONDS = 60
 _SLOW_LOOK_SECONDS = 30
 _PROMPT_LOOK_SECONDS = 5  # Secrets and ConfigMaps are not watched: that would take the right to read them all
@@ -39,18 +40,23 @@ class Action(enum.StrEnum):
 
     WAIT = "wait"
     REPLACE = "replace"  # write the status, then cancel the run that has the agent
-    ADMIT = "admit"  # check that the agent is free, then create Secret and Job
-    STOP = "stop"  # write the status, then delete the Job
+    ADMIT = "admit"  # create Secret and Job, and start the Job if the agent is free
+    STOP = "stop"  # write the status, then delete the Job, or the pod that has outlived it
     DRAIN = "drain"  # read the log to its end
+    RETRY = "retry"  # clean up after this attempt, write the status of the next one
     FINISH = "finish"  # clean up, write the status, be done
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """``write`` is the whole new status (None: nothing to write); ``look_again`` is in seconds."""
+    """``write`` is the whole new status (None: nothing to write); ``look_again`` is in seconds.
+
+    ``limited_until`` (RFC 3339, "" = not at all) is the end of a usage limit that the run has met.
+    """
 
     action: Action
     write: Mapping[str, Any] | None = None
+    limited_until: str = ""
     look_again: float = _SLOW_LOOK_SECONDS
 
 
@@ -60,23 +66,28 @@ def plan(run: models.AgentRun, seen: Observed, config: settings.Settings) -> Pla
         return _before_job(run, seen, config)
     if _ended(seen.job, seen):
         return _after_end(run, seen)
+    if seen.job.held:
+        return _at_the_gate(run, seen.job, seen, config)
     return _live(run, seen.job, seen, config)
 
 
+def is_delayed(run: models.AgentRun, seen: Observed) -> bool:
+    """Whether the run waits for a time and not for its turn; only ``written`` and ``limited_until`` are looked at."""
+    return attempts.delay(run, seen) is not None
+
+
 def _before_job(run: models.AgentRun, seen: Observed, config: settings.Settings) -> Plan:
-    if run.stop_wanted:
+    if run.stop_wanted or seen.refusal is not None:
         return _finish(run, seen)
-    if seen.refusal is not None:
-        return _finish(run, seen)
-    # Counted from the first failed try, not from the creation: a run may have waited for its turn for long.
-    if seen.trouble_since and (seen.now - seen.trouble_since).total_seconds() >= run.spec.timeouts.pending_seconds:
-        unreachable = forensics.Failure(
-            code=errors.ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
-            message=f"The run could not be started within {run.spec.timeouts.pending_seconds} s: {seen.trouble}",
-        )
+    unreachable = _unreachable(run, seen)
+    if unreachable is not None:
         return _finish(run, dataclasses.replace(seen, refusal=unreachable))
     if run.spec.suspend:
         return _write(waiting.suspended(run, seen), seen, config, look_again=_SLOW_LOOK_SECONDS)
+    until = attempts.delay(run, seen)
+    if until is not None:
+        look_again = min((until - seen.now).total_seconds(), _SLOW_LOOK_SECONDS)
+        return _write(waiting.later(run, seen, until), seen, config, look_again=look_again)
     if seen.busy_with:
         return _busy(run, seen, config)
     if seen.prompt_missing:
@@ -84,17 +95,52 @@ def _before_job(run: models.AgentRun, seen: Observed, config: settings.Settings)
     return Plan(action=Action.ADMIT)
 
 
+def _at_the_gate(run: models.AgentRun, job: facts.JobFacts, seen: Observed, config: settings.Settings) -> Plan:
+    """The Job is there and held: it never had a pod. It is started, or has to go."""
+    stop = _asked_to_stop(run, seen)
+    if stop is None:
+        failure = seen.refusal or _unreachable(run, seen)
+        if failure is None and seen.busy_with and _may_not_wait(run, seen):
+            failure = _blocked(run, seen)
+        if failure is not None:
+            stop = _Stop(reason=fields.START_FAILED, message=failure.message, failure=failure)
+    if stop is not None:
+        return _stop(run, job, seen, stop)
+    return _busy(run, seen, config) if seen.busy_with else Plan(action=Action.ADMIT)
+
+
+def _unreachable(run: models.AgentRun, seen: Observed) -> forensics.Failure | None:
+    """Whether it could not be started for too long: counted from the first failed try, not from the creation.
+
+    A run may have waited for its turn for long.
+    """
+    limit = run.spec.timeouts.pending_seconds
+    if seen.trouble_since is None or (seen.now - seen.trouble_since).total_seconds() < limit:
+        return None
+    return forensics.Failure(
+        code=seen.trouble_code or errors.ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
+        message=f"The run could not be started within {limit} s: {seen.trouble}",
+    )
+
+
+def _blocked(run: models.AgentRun, seen: Observed) -> forensics.Failure:
+    return forensics.Failure(
+        code=errors.ErrorCode.CONCURRENT_RUN_BLOCKED,
+        message=f"The agent {run.spec.agent.id} is taken by {seen.busy_with}, and spec.concurrencyPolicy is Forbid. "
+        "Create the run again later, or let it wait with the policy Queue.",
+    )
+
+
+def _may_not_wait(run: models.AgentRun, seen: Observed) -> bool:
+    """Whether it fails rather than wait; the Job of its own last attempt, which is about to end, blocks no run."""
+    return run.spec.concurrency_policy is models.ConcurrencyPolicy.FORBID and not seen.own_leftover
+
+
 def _busy(run: models.AgentRun, seen: Observed, config: settings.Settings) -> Plan:
     """The agent is taken, or another run comes first."""
-    policy = run.spec.concurrency_policy
-    if policy is models.ConcurrencyPolicy.FORBID:
-        blocked = forensics.Failure(
-            code=errors.ErrorCode.CONCURRENT_RUN_BLOCKED,
-            message=f"AgentRun {seen.busy_with} has the agent {run.spec.agent.id}, and spec.concurrencyPolicy is "
-            "Forbid. Create the run again later, or let it wait with the policy Queue.",
-        )
-        return _finish(run, dataclasses.replace(seen, refusal=blocked))
-    if policy is models.ConcurrencyPolicy.REPLACE and seen.occupied:
+    if _may_not_wait(run, seen):
+        return _finish(run, dataclasses.replace(seen, refusal=_blocked(run, seen)))
+    if run.spec.concurrency_policy is models.ConcurrencyPolicy.REPLACE and seen.occupied:
         after = waiting.replacing(run, seen)
         write = after if fields.changed(seen.written, after) else None
         return Plan(action=Action.REPLACE, write=write, look_again=_SLOW_LOOK_SECONDS)
@@ -104,7 +150,7 @@ def _busy(run: models.AgentRun, seen: Observed, config: settings.Settings) -> Pl
 def _without_prompt(run: models.AgentRun, seen: Observed) -> Plan:
     """A Secret or ConfigMap may come a moment after the run that names it, so it is waited for."""
     limit = run.spec.timeouts.pending_seconds
-    if fields.condition_age(seen.written, models.ConditionType.PROMPT_READY, "NotFound", seen.now) >= limit:
+    if conditions.condition_age(seen.written, models.ConditionType.PROMPT_READY, "NotFound", seen.now) >= limit:
         absent = forensics.Failure(
             code=errors.ErrorCode.PROMPT_INVALID,
             message=f"The prompt was not there within {limit} s: {seen.prompt_missing}",
@@ -126,10 +172,15 @@ def _live(run: models.AgentRun, job: facts.JobFacts, seen: Observed, config: set
             config,
             look_again=min(config.progress_interval_seconds, _SLOW_LOOK_SECONDS),
         )
+    return _stop(run, job, seen, stop)
+
+
+def _stop(run: models.AgentRun, job: facts.JobFacts, seen: Observed, stop: "_Stop") -> Plan:
     after = fields.stopping(run, job, seen, reason=stop.reason, message=stop.message, failure=stop.failure)
     # Written before the Job is deleted; while the pod ends, only what changed its course is worth another write.
     write = after if fields.urgent(seen.written, after) else None
-    return Plan(action=Action.WAIT if job.deleting else Action.STOP, write=write, look_again=5)
+    ending = seen.pod is not None and seen.pod.deleting if job.gone else job.deleting
+    return Plan(action=Action.WAIT if ending else Action.STOP, write=write, look_again=5)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +190,22 @@ class _Stop:
     failure: forensics.Failure | None = None
 
 
-def _stop_reason(run: models.AgentRun, seen: Observed, config: settings.Settings) -> _Stop | None:
+def _asked_to_stop(run: models.AgentRun, seen: Observed) -> _Stop | None:
     if run.spec.cancel:
-        return _Stop(reason=fields.CANCELLING, message="spec.cancel is set: the agent is being stopped.")
+        by = f" AgentRun {run.replaced_by} takes its place." if run.replaced_by else ""
+        return _Stop(reason=fields.CANCELLING, message=f"spec.cancel is set: the agent is being stopped.{by}")
     if run.metadata.deletion_timestamp is not None:
         return _Stop(reason=fields.DELETING, message="The AgentRun is being deleted: the agent is being stopped.")
     recorded = fields.recorded_stop(seen.written)
     if recorded is not None:  # an earlier operator had decided so; what it saw may be gone by now
         return _Stop(reason=recorded.reason, message=recorded.message, failure=recorded.failure)
+    return None
+
+
+def _stop_reason(run: models.AgentRun, seen: Observed, config: settings.Settings) -> _Stop | None:
+    asked = _asked_to_stop(run, seen)
+    if asked is not None:
+        return asked
     if _is_overdue(run, seen):
         text = f"The run has reached its limit of {run.spec.timeouts.timeout_seconds} s: it is being stopped."
         return _Stop(reason=fields.DEADLINE, message=text)
@@ -187,7 +246,7 @@ def _start_failure(run: models.AgentRun, seen: Observed, config: settings.Settin
     state = pods.describe(seen.pod)
     if seen.job is None or seen.job.suspended or _has_started(seen.pod):
         return None
-    confirmed = fields.condition_age(seen.written, models.ConditionType.POD_READY, state.reason, seen.now)
+    confirmed = conditions.condition_age(seen.written, models.ConditionType.POD_READY, state.reason, seen.now)
     late = _age(seen.job.started_at or seen.job.created_at, seen.now) >= run.spec.timeouts.pending_seconds
     if not late and not (state.hopeless and confirmed >= config.start_confirm_seconds):
         return None
@@ -216,9 +275,8 @@ def _ended(job: facts.JobFacts, seen: Observed) -> bool:
         return True
     if pod is not None and pod.main is not None and pod.main.exit_code == 0:
         return True  # that can no longer change; pod phase and Job condition follow one and two seconds later
-    if job.gone and seen.job_gone_at is not None:
-        return (seen.now - seen.job_gone_at).total_seconds() >= _ORPHAN_POD_SECONDS
-    return False
+    # Nobody deletes a pod that was let go with --cascade=orphan: its agent works on, and the run with it.
+    return job.gone and pod is not None and pod.deleting and _age(pod.deletion_time, seen.now) >= _ORPHAN_POD_SECONDS
 
 
 def _after_end(run: models.AgentRun, seen: Observed) -> Plan:
@@ -229,7 +287,10 @@ def _after_end(run: models.AgentRun, seen: Observed) -> Plan:
 
 def _finish(run: models.AgentRun, seen: Observed) -> Plan:
     verdict = forensics.diagnose(fields.facts_for_verdict(run, seen))
-    return Plan(action=Action.FINISH, write=fields.final(run, seen, verdict))
+    limited = (verdict.retry_after or "") if verdict.code is errors.ErrorCode.USAGE_LIMITED else ""
+    if attempts.follows(run, verdict):
+        return Plan(action=Action.RETRY, write=attempts.begin_next(run, seen, verdict), limited_until=limited)
+    return Plan(action=Action.FINISH, write=fields.final(run, seen, verdict), limited_until=limited)
 
 
 def _write(after: Mapping[str, Any], seen: Observed, config: settings.Settings, *, look_again: float) -> Plan:

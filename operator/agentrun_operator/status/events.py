@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agentrun_operator import errors, models
-from agentrun_operator.status import fields
+from agentrun_operator.status import conditions
 
 _MESSAGE = 1024  # what the API server accepts
 
@@ -51,7 +51,10 @@ def between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Event]:
 def _between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Event]:
     job, message = after.get("job"), str(after.get("message", ""))
     if job and job != before.get("job"):
-        yield Event(Kind.NORMAL, "JobCreated", f"Job {job['name']} was created.")
+        yield _job_event(job["name"], after)
+    tried = after.get("previousAttempts", ())[len(before.get("previousAttempts", ())) :]
+    for attempt in tried:
+        yield Event(Kind.WARNING, "AttemptFailed", f"{message} {attempt['message']}")
     if _is_stalled(after) and not _is_stalled(before):
         yield Event(Kind.WARNING, "Stalled", _stall(after))
     phase = models.Phase(after["phase"])
@@ -65,6 +68,13 @@ def _between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Ev
         yield _outcome(phase, after, message)
 
 
+def _job_event(name: str, after: Mapping[str, Any]) -> Event:
+    adopted_from = after.get("reattachedFrom")
+    if adopted_from:
+        return Event(Kind.NORMAL, "Reattached", f"Job {name} was adopted; its AgentRun {adopted_from} is gone.")
+    return Event(Kind.NORMAL, "JobCreated", f"Job {name} was created.")
+
+
 def _outcome(phase: models.Phase, after: Mapping[str, Any], message: str) -> Event:
     kind, reason = _OUTCOMES[phase]
     code = (after.get("error") or {}).get("code", "")
@@ -74,8 +84,8 @@ def _outcome(phase: models.Phase, after: Mapping[str, Any], message: str) -> Eve
 
 
 def _is_stalled(status: Mapping[str, Any]) -> bool:
-    return (fields.find(status, models.ConditionType.STALLED) or {}).get("status") == "True"
+    return (conditions.find(status, models.ConditionType.STALLED) or {}).get("status") == "True"
 
 
 def _stall(status: Mapping[str, Any]) -> str:
-    return str((fields.find(status, models.ConditionType.STALLED) or {}).get("message", ""))
+    return str((conditions.find(status, models.ConditionType.STALLED) or {}).get("message", ""))

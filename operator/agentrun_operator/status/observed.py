@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from agentrun_operator import facts, forensics, progress, redaction, stream
+from agentrun_operator import errors, facts, forensics, progress, redaction, stream
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +52,27 @@ class LogSeen:
 class Observed:
     """One look at the world around a run.
 
-    ``now`` is aware, in UTC. ``job`` is the run's own Job (None: there is none and never was). ``busy_with`` names the
-    AgentRun that occupies the agent or comes before this one, "" if neither; ``occupied`` says that it has a live Job.
-    ``trouble`` says why the last try to start got no answer and ``trouble_since`` since when no try did;
+    ``now`` is aware, in UTC. ``job`` is the run's own Job (None: there is none and never was). ``busy_with`` is
+    what occupies the agent or comes before this run, as words in a sentence, "" if nothing does; ``occupied`` says that
+    it is the live Job of another run, ``own_leftover`` that it is the Job of an earlier attempt. ``limited_until`` is
+    the end of a usage limit that others with the same credential ran into.
+    ``trouble`` says why the last try to start got no answer, ``trouble_since`` since when no try did, and
+    ``trouble_code`` what failed, if it is known;
     ``prompt_missing`` says what of the prompt is not there yet; ``refusal`` says why there can be no start. ``written``
     is the status as the operator last wrote it, at ``written_at``.
     """
 
     now: datetime.datetime
     job: facts.JobFacts | None = None
-    job_gone_at: datetime.datetime | None = None
     pod: facts.PodFacts | None = None
     log: LogSeen = LogSeen()
     busy_with: str = ""
     occupied: bool = False
+    own_leftover: bool = False
+    limited_until: datetime.datetime | None = None
     trouble: str = ""
     trouble_since: datetime.datetime | None = None
+    trouble_code: errors.ErrorCode | None = None
     prompt_missing: str = ""
     refusal: forensics.Failure | None = None
     written: Mapping[str, Any] = dataclasses.field(default_factory=dict)

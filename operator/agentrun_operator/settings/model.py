@@ -1,21 +1,15 @@
-"""The operator's settings: for each its meaning, its unit and what the extremes do.
+"""The settings themselves; each says what it means in the words that the help and the errors show."""
 
-Every setting is read once, at start, from the environment variable ``AGENTRUN_<NAME>`` or a settings file; the settings
-are frozen and passed down, so nothing in the package reads the environment a second time.
-"""
-
-import difflib
 import json
 import posixpath
-import re
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 import pydantic
 
-from agentrun_operator import errors, names
+from agentrun_operator import names
+from agentrun_operator.settings import parsing
 
-PREFIX = "AGENTRUN_"
 DEFAULT_CLAIM = "paperclip-data"  # where neither a setting nor the operator's own pod names a claim
 INHERITABLE_PARTS = ("image", "claim", "imagePullSecrets", "dnsConfig")
 
@@ -25,12 +19,6 @@ _Seconds = Annotated[float, pydantic.Field(ge=0, le=86_400)]
 # Labels of the operator itself and of the Job controller: another value would hide a Job or its pod from them.
 _RESERVED_PREFIXES = (f"{names.GROUP}/", "batch.kubernetes.io/")
 _RESERVED_LABELS = frozenset({names.LABEL_MANAGED_BY, names.LABEL_COMPONENT, "controller-uid", "job-name"})
-
-# What the API server demands of a label; a node selector's keys and values are labels too.
-_DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_LABEL_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_LABEL_KEY = re.compile(rf"((?=[^/]{{1,253}}/){_DNS_LABEL}(\.{_DNS_LABEL})*/)?{_LABEL_NAME}")
-_LABEL_VALUE = re.compile(rf"({_LABEL_NAME})?")
 
 
 class Settings(pydantic.BaseModel):
@@ -87,6 +75,12 @@ class Settings(pydantic.BaseModel):
         le=3650,
         description="Prompt bundles on the shared volume that no run used for so many days are removed. 0: never.",
     )
+    history_limit: int = pydantic.Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Finished AgentRuns kept per agent: those that ended first are deleted. 0: all are kept.",
+    )
     pod_name: str = pydantic.Field(
         "",
         description="Name of the operator's own pod (downward API: metadata.name). Empty: the operator runs outside a "
@@ -109,6 +103,21 @@ class Settings(pydantic.BaseModel):
         le=3600,
         description="How often the operator looks whether its own pod changed. Smaller: new runs follow a change "
         "sooner, more API requests.",
+    )
+    leader_election_lease: str = pydantic.Field(
+        "",
+        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$",
+        description="Name of the Lease, in pod_namespace, by which several replicas agree on the one that works while "
+        "the others stand by. Empty: no election; then never run two replicas. deploy/rbac.yaml allows the name "
+        "agentrun-operator.",
+    )
+    leader_election_seconds: int = pydantic.Field(
+        8,
+        ge=4,
+        le=3600,
+        description="How long the Lease of a leader that fell silent keeps the others waiting. A leader ends itself "
+        "after two thirds of it without a renewal. Smaller: faster hand-over, but an API server that is slow for some "
+        "seconds ends the leader.",
     )
     inherit: str = pydantic.Field(
         "claim,imagePullSecrets,dnsConfig",
@@ -194,57 +203,60 @@ class Settings(pydantic.BaseModel):
     def _with_pod_name(cls, value: str, info: pydantic.ValidationInfo) -> str:
         pod = info.data.get("pod_name", "")
         if pod and not value:
-            raise ValueError(f"must be given together with {_variable('pod_name')} ({pod})")
+            raise ValueError(f"must be given together with {parsing.variable('pod_name')} ({pod})")
+        return value
+
+    @pydantic.field_validator("leader_election_lease")
+    @classmethod
+    def _in_a_namespace(cls, value: str, info: pydantic.ValidationInfo) -> str:
+        if value and not info.data.get("pod_namespace", "wrong itself"):
+            raise ValueError(f"must be given together with {parsing.variable('pod_namespace')}")
         return value
 
     @pydantic.field_validator("inherit")
     @classmethod
     def _known_parts(cls, value: str) -> str:
-        if strange := [part for part in parse_list(value) if part not in INHERITABLE_PARTS]:
+        if strange := [part for part in parsing.parse_list(value) if part not in INHERITABLE_PARTS]:
             raise ValueError(f"unknown: {', '.join(strange)}; known are {', '.join(INHERITABLE_PARTS)}")
         return value
 
     @pydantic.field_validator("inherit_env", "inherit_env_from", "inherit_secret_volumes")
     @classmethod
     def _commas_between(cls, value: str) -> str:
-        if strange := [item for item in parse_list(value) if len(item.split()) > 1]:
+        if strange := [item for item in parsing.parse_list(value) if len(item.split()) > 1]:
             raise ValueError(f"{strange[0]!r} is not one name; put commas between names")
         return value
 
     @pydantic.field_validator("node_selector", "job_labels", mode="before")
     @classmethod
     def _pairs_as_text(cls, value: object) -> object:
-        return json.dumps(_unique(("", *pair) for pair in value.items())) if isinstance(value, Mapping) else value
+        return (
+            json.dumps(parsing.unique(("", *pair) for pair in value.items())) if isinstance(value, Mapping) else value
+        )
 
     @pydantic.field_validator("node_selector", "job_labels")
     @classmethod
     def _labels(cls, value: str, info: pydantic.ValidationInfo) -> str:
-        for key, content in parse_pairs(value).items():
+        for key, content in parsing.parse_pairs(value).items():
             if info.field_name == "job_labels" and (key in _RESERVED_LABELS or key.startswith(_RESERVED_PREFIXES)):
                 raise ValueError(f"the label {key} is reserved; leave it out")
-            if not _LABEL_KEY.fullmatch(key):
-                raise ValueError(f"{key!r} is no label key; Kubernetes wants [prefix/]name, with a name like a value")
-            if not _LABEL_VALUE.fullmatch(content):
-                raise ValueError(
-                    f"{key}={content!r}: no label value; Kubernetes wants at most 63 letters, digits, '-', '_', '.', "
-                    "with a letter or digit at both ends"
-                )
+            parsing.check_label(key, content)
         return value
 
     @property
     def inherited_parts(self) -> frozenset[str]:
         """Which parts of the operator's own pod agents' pods take over; a subset of ``INHERITABLE_PARTS``."""
-        return frozenset(parse_list(self.inherit))
+        return frozenset(parsing.parse_list(self.inherit))
 
     @property
     def default_node_selector(self) -> dict[str, str]:
         """The node selector of runs, below their own."""
-        return parse_pairs(self.node_selector)
+        return parsing.parse_pairs(self.node_selector)
 
     @property
     def default_labels(self) -> dict[str, str]:
         """The labels of every Job, below the run's own."""
-        return parse_pairs(self.job_labels)
+        return parsing.parse_pairs(self.job_labels)
 
     @property
     def log_root(self) -> str:
@@ -254,7 +266,7 @@ class Settings(pydantic.BaseModel):
     @property
     def watched_namespaces(self) -> tuple[str, ...]:
         """Namespaces to watch; empty means all."""
-        return parse_list(self.namespaces)
+        return parsing.parse_list(self.namespaces)
 
     def local_path(self, path: str) -> str | None:
         """Where the operator finds what agents see at ``path``; None if it has no view of the shared volume.
@@ -267,115 +279,3 @@ class Settings(pydantic.BaseModel):
         if posixpath.commonpath([self.data_mount, clean]) != posixpath.normpath(self.data_mount):
             raise ValueError(f"{path} is not below the shared volume {self.data_mount}")
         return posixpath.join(self.data_path, posixpath.relpath(clean, self.data_mount))
-
-
-def from_environ(environ: Mapping[str, str]) -> Settings:
-    """Read the settings from environment variables ``AGENTRUN_<NAME>``.
-
-    Raises SettingsError naming every variable that is malformed, its value and what is expected.
-    """
-    given = {name: environ[variable] for name in Settings.model_fields if (variable := _variable(name)) in environ}
-    return _validated(given, {name: _variable(name) for name in Settings.model_fields}, [])
-
-
-def from_mapping(values: Mapping[str, object]) -> Settings:
-    """Settings from the parsed content of a settings file: keys are setting names or AGENTRUN_ variables.
-
-    ``node_selector`` and ``job_labels`` may also be mappings. Raises SettingsError naming every key that is unknown,
-    given twice or has a malformed value, and what is expected.
-    """
-    fields = {key: name for name in Settings.model_fields for key in (name, _variable(name))}
-    shown = {name: name for name in Settings.model_fields}
-    given: dict[str, object] = {}
-    faults = []
-    for key, value in values.items():
-        field = fields.get(key)
-        if field is None:
-            nearest = difflib.get_close_matches(str(key), fields, n=1, cutoff=0)[0]
-            faults.append(f"{key}: there is no such setting; the nearest one is {nearest}")
-        elif field in given:
-            faults.append(f"{key}: {shown[field]} is given too and is the same setting; keep one of them")
-        elif isinstance(value, bool):  # no setting is a switch, and pydantic would take true for the number 1
-            faults.append(f"{key}={value}: a number or a text is wanted. {_meaning(field)}")
-        else:
-            given[field], shown[field] = value, key
-    return _validated(given, shown, faults)
-
-
-def parse_list(text: str) -> tuple[str, ...]:
-    """The items of a comma-separated list, without spaces around them; empty items are ignored."""
-    return tuple(item.strip() for item in text.split(",") if item.strip())
-
-
-def parse_pairs(text: str) -> dict[str, str]:
-    """Pairs from a JSON object of strings or from lines ``key=value``; blank lines and lines with # are ignored.
-
-    Raises ValueError naming the line or key that is malformed or doubled; a pair left out would be missed late.
-    """
-    if text.lstrip().startswith(("{", "[")):
-        try:
-            parsed = json.loads(text, object_pairs_hook=tuple)  # keeps doubled keys; an array is a list
-        except ValueError as e:
-            raise ValueError(f"it begins like JSON but is none ({e}); write a JSON object or lines key=value") from e
-        if not isinstance(parsed, tuple):
-            raise ValueError("a JSON array has no keys; write a JSON object or lines key=value")
-        return _unique(("", key, value) for key, value in parsed)
-    pairs = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        key, equals, value = (part.strip() for part in stripped.partition("="))
-        if not key or not equals:
-            raise ValueError(f"line {number} is {stripped!r}; write key=value, or # before a comment")
-        pairs.append((f"line {number}: ", key, value))
-    return _unique(pairs)
-
-
-def unknown(environ: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings but are none: worth a warning, for one may be misspelt.
-
-    No error, because Kubernetes itself sets such variables in a pod: a Service named ``agentrun`` is enough.
-    """
-    known = {_variable(name) for name in Settings.model_fields}
-    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-
-
-def _unique(pairs: Iterable[tuple[str, object, object]]) -> dict[str, str]:
-    """Triples of place (how a sentence about the pair begins), key and value as a mapping of texts."""
-    unique: dict[str, str] = {}
-    for place, key, value in pairs:
-        if not isinstance(key, str) or not key:
-            raise ValueError(f"{place}the key {key!r} is not a text or is empty; write a name")
-        if not isinstance(value, str):  # ValueError throughout, for pydantic makes a sentence of no other error
-            raise ValueError(f"{place}the value of {key} is {value!r} and not a text; put it in quotes")  # noqa: TRY004 - see above
-        if key in unique:
-            raise ValueError(f"{place}{key} is given twice; keep one of them")
-        unique[key] = value
-    return unique
-
-
-def _validated(given: Mapping[str, object], shown: Mapping[str, str], faults: list[str]) -> Settings:
-    """``shown`` is the name of each setting that its reader knows, ``faults`` what was found wrong before."""
-    cause = None
-    try:
-        config = Settings.model_validate(given)
-        if not faults:
-            return config
-    except pydantic.ValidationError as e:
-        cause = e
-        faults = [*faults, *(_sentence(shown, item) for item in e.errors())]
-    raise errors.SettingsError("; ".join(faults)) from cause
-
-
-def _variable(field: str) -> str:
-    return f"{PREFIX}{field.upper()}"
-
-
-def _sentence(shown: Mapping[str, str], item: Mapping[str, Any]) -> str:
-    field = str(item["loc"][0])
-    return f"{shown[field]}={item['input']!r}: {item['msg']}. {_meaning(field)}"
-
-
-def _meaning(field: str) -> str:
-    return f"It means: {Settings.model_fields[field].description}"

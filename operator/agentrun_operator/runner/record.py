@@ -1,0 +1,91 @@
+"""The status of one run as it is in the cluster: read, written and never overwritten unseen.
+
+Each write names the version of the object that it was made from. If another operator has written meanwhile, its status
+is taken over and the run looked at again; so of two operators that take each other for dead, none undoes what the other
+has done (docs/adr/0009).
+"""
+
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from agentrun_operator import errors, kube, models
+from agentrun_operator.runner.deps import Deps
+from agentrun_operator.status import attempts, fields
+
+_log = structlog.get_logger(__name__)
+
+
+class Record:
+    """``read`` returns the AgentRun as the watch last showed it; ``status`` is the status as last written or found."""
+
+    def __init__(self, deps: Deps, read: Callable[[], Mapping[str, Any]]) -> None:
+        self._deps = deps
+        self._read = read
+        self._version = ""
+        self.status: dict[str, Any] = dict(read().get("status") or {})
+        self.written_at: datetime.datetime | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended."""
+        phase = self.status.get("phase")
+        return phase is not None and models.Phase(phase).final
+
+    @property
+    def body(self) -> Mapping[str, Any]:
+        """The AgentRun as the watch last showed it."""
+        return self._read()
+
+    def run(self) -> models.AgentRun:
+        """The run as its present attempt is. Raises InvalidRunError."""
+        return attempts.current(models.AgentRun.parse(self._read()), self.status)
+
+    async def write(self, after: Mapping[str, Any] | None) -> None:
+        """Write the status, unless there is nothing to write. Raises ConflictError if it was made from an older one."""
+        if after is None:
+            return
+        self._heed_watch()
+        try:
+            self._version = await self._deps.client.write_run_status(self._ref, after, version=self._version)
+        except errors.ConflictError:
+            await self._catch_up()
+            self._version = await self._deps.client.write_run_status(self._ref, after, version=self._version)
+        _log.debug("status_written", fields=sorted(fields.changed(self.status, after)))
+        before, self.status = self.status, dict(after)
+        self.written_at = datetime.datetime.now(datetime.UTC)
+        self._deps.announcer.announce(self._ref, before, self.status)
+
+    def _heed_watch(self) -> None:
+        """What the watch shows may be newer than what was last written here. Raises ConflictError."""
+        body = self._read()
+        shown = str(body["metadata"].get("resourceVersion", ""))
+        if _later(self._version, shown) != self._version:
+            self._take_over(body)
+
+    async def _catch_up(self) -> None:
+        """Find out what changed. Raises NotFoundError, ConflictError."""
+        body = await self._deps.client.get_run(self._ref.namespace, self._ref.name)
+        if body["metadata"]["uid"] != self._ref.uid:
+            raise errors.NotFoundError(f"AgentRun {self._ref.name} is another one by now", status=404)
+        self._take_over(body)
+
+    def _take_over(self, body: Mapping[str, Any]) -> None:
+        """Go on from a newer object. Raises ConflictError, unless something else than the status was changed."""
+        self._version = str(body["metadata"]["resourceVersion"])
+        found = dict(body.get("status") or {})
+        if found != self.status:
+            self.status = found
+            raise errors.ConflictError("The status was written by another operator, or its answer was lost", status=409)
+
+    @property
+    def _ref(self) -> kube.Ref:
+        meta = self._read()["metadata"]
+        return kube.Ref(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
+
+
+def _later(one: str, other: str) -> str:
+    """The later of two versions; a wrong guess costs one conflict."""
+    return max(one, other, key=lambda version: (int(version) if version.isdecimal() else 0, version))

@@ -1,0 +1,940 @@
+"""How a run gets its agent, among others that want it: the gate, orphans, several operators, a crash at each step."""
+
+# ruff: noqa: E501 - one row of a table, one line
+
+import asyncio
+import copy
+import dataclasses
+import datetime as dt
+import json
+import pathlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from agentrun_operator import errors, facts, kube, models, names, runner
+from tests import builders, scenes
+from tests.scenes import INIT, RESULT, TURN, Scene, play, unavailable
+
+Body = dict[str, Any]
+EARLIER, LATER = "2026-01-02T03:04:05Z", "2099-01-02T03:04:05Z"
+
+
+@pytest.fixture
+async def scene(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    """See the class; waits between retries are a few milliseconds."""
+    async with scenes.opened(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def conflict() -> errors.ConflictError:
+    """Somebody else was quicker."""
+    return errors.ConflictError("is not held as it was", status=422)
+
+
+def rival(scene: Scene, name: str = "rival", *, run: bool = True, held: bool = True, **given: Any) -> Body:
+    """A Job of another run of the agent, which has its AgentRun, if at all, with another operator; not stored."""
+    body = builders.agent_run(name=name, uid=f"uid-{name}", runId=name, **given.pop("spec", {}))
+    if run:
+        scene.kube.add_run(body)
+    made = builders.job(body, uid=f"job-of-{name}", suspend=held, **given)
+    made["metadata"]["resourceVersion"] = "50"
+    if held:
+        made["metadata"]["annotations"][names.ANNOTATION_HELD] = names.HELD
+    return made
+
+
+def store(scene: Scene, job: Body) -> None:
+    """It is there; no watch has shown it."""
+    scene.kube.jobs["team-a", job["metadata"]["name"]] = job
+
+
+def remove(scene: Scene, job: Body) -> None:
+    """It is gone, and the watch shows that."""
+    del scene.kube.jobs["team-a", job["metadata"]["name"]]
+    scene.remove_pods(job["metadata"]["uid"])
+    scene.world.saw_job(dataclasses.replace(facts.parse_job(job), gone=True))
+
+
+def appears_with_the_own_one(scene: Scene, other: Body) -> None:
+    """The other Job is published at the same moment as the run's: neither saw the other before."""
+    real = scene.kube.create_job
+
+    async def both(job: Mapping[str, Any]) -> facts.JobFacts:
+        scene.kube.create_job = real  # type: ignore[method-assign]  # of this one instance
+        created = await real(job)
+        store(scene, other)
+        return created
+
+    scene.kube.create_job = both  # type: ignore[method-assign]  # of this one instance
+
+
+def gate_of(job: Body) -> str | None:
+    """Its mark."""
+    mark = job["metadata"]["annotations"].get(names.ANNOTATION_HELD)
+    return None if mark is None else str(mark)
+
+
+def touched(scene: Scene) -> set[str]:
+    """What was done to Jobs but for looking at them."""
+    return set(scene.kube.verbs()) & {"create_job", "start_job", "mark_job", "adopt_job", "delete_job"}
+
+
+# ------------------------------------------------------------------------------------------------------- the gate
+
+
+async def test_a_job_has_no_pod_before_the_status_names_it(scene: Scene) -> None:
+    """It is created held, recorded, and only then started."""
+    scene.kube.hold = {"start_job"}
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: "start_job" in scene.kube.verbs())
+    job = scene.job_body()
+    assert job is not None
+    assert (job["spec"]["suspend"], gate_of(job)) == (True, "true")
+    assert scene.status()["job"]["uid"] == job["metadata"]["uid"]
+    assert scene.status()["phase"] == "Pending"
+    await scene.crash()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert (job["spec"]["suspend"], gate_of(job), len(scene.kube.started)) == (False, None, 1)
+    assert task.cancelled()
+
+
+async def test_a_job_for_kueue_is_handed_to_its_queue_when_the_agent_is_free(scene: Scene) -> None:
+    """It stays suspended; from then on it counts as live, for Kueue may let it go at any moment."""
+    scene.add(job={"queueName": "agents"})
+    _ = scene.start()
+    await scene.until(lambda: scene.kube.started)
+    job = scene.job_body()
+    assert job is not None
+    assert (job["spec"]["suspend"], gate_of(job)) == (True, None)
+    assert job["metadata"]["labels"][names.LABEL_QUEUE] == "agents"
+    await scene.until(lambda: scene.status().get("reason") == "JobSuspended")
+    scene.add("b")
+    _ = scene.start("b")
+    await scene.until(lambda: scene.status("b").get("phase") == "Queued")
+    assert scene.job_body("b") is None
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 7])
+async def test_who_finds_another_mark_at_the_start_lists_again(scene: Scene, times: int) -> None:
+    """The list was older than the mark. After some rounds others get a turn, and then it is tried again."""
+    scene.kube.fail["start_job"] = [conflict() for _ in range(times)]
+    scene.add()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert scene.kube.verbs().count("start_job") == times + 1
+    assert scene.kube.verbs().count("list_jobs") >= times + 2
+    assert [scene.kube.verbs().count(verb) for verb in ("create_secret", "create_job")] == [1, 1]
+    assert len(scene.kube.started) == 1
+
+
+async def test_who_is_ahead_goes_first(scene: Scene) -> None:
+    """Its Job is older: the own one stays held until it is over, and the status says for whom."""
+    other = rival(scene, creationTimestamp=EARLIER)
+    appears_with_the_own_one(scene, other)
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    assert "AgentRun rival" in scene.status()["message"]
+    assert touched(scene) == {"create_job"}
+    remove(scene, other)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+async def test_who_is_live_goes_first_whatever_its_age(scene: Scene) -> None:
+    """It was started between the first list and the second."""
+    other = rival(scene, held=False, creationTimestamp=LATER)
+    appears_with_the_own_one(scene, other)
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    assert touched(scene) == {"create_job"}
+    remove(scene, other)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("quicker", [False, True])
+async def test_who_is_behind_is_marked_before_the_start(scene: Scene, *, quicker: bool) -> None:
+    """So it has to list again, and will see this one; if it was marked by somebody else, this one lists again."""
+    if quicker:
+        scene.kube.fail["mark_job"] = [conflict()]
+    other = rival(scene, creationTimestamp=LATER)
+    appears_with_the_own_one(scene, other)
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: scene.kube.started)
+    mine = scene.job_body()
+    assert mine is not None
+    assert gate_of(other) == mine["metadata"]["uid"]
+    verbs = [verb for verb in scene.kube.verbs() if verb in {"mark_job", "start_job", "write_run_status"}]
+    assert verbs[: 3 + quicker] == [*["mark_job"] * (1 + quicker), "write_run_status", "start_job"]
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+async def test_a_mark_is_put_once(scene: Scene) -> None:
+    """Also by an operator that died in between: who has the mark already has to list again anyway."""
+    other = rival(scene, creationTimestamp=LATER)
+    appears_with_the_own_one(scene, other)
+    scene.kube.hold = {"write_run_status"}
+    scene.add()
+    _ = scene.start()
+    await scene.until(lambda: "write_run_status" in scene.kube.verbs())
+    await scene.crash()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert scene.kube.verbs().count("mark_job") == 1
+
+
+async def test_a_run_that_may_not_wait_takes_its_job_back(scene: Scene) -> None:
+    """The reason is written first; the Job never had a pod."""
+    other = rival(scene, held=False, creationTimestamp=EARLIER)
+    appears_with_the_own_one(scene, other)
+    scene.add(concurrencyPolicy="Forbid")
+    task = scene.start()
+    await scene.until(lambda: "delete_job" in scene.kube.verbs())
+    assert scene.status()["error"]["code"] == "k8s_concurrent_run_blocked"
+    scene.remove_job()
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Failed", "k8s_concurrent_run_blocked")
+    assert "AgentRun rival" in end["message"]
+    assert (scene.kube.started, scene.secret()) == ([], None)
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete"])
+async def test_a_run_that_is_stopped_at_the_gate_never_starts(scene: Scene, how: str) -> None:
+    """Its Job is taken back, and the end is that of any other stop."""
+    other = rival(scene, creationTimestamp=EARLIER)
+    appears_with_the_own_one(scene, other)
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    scene.change(cancel=how == "cancel", deleted=how == "delete")
+    await scene.until(lambda: "delete_job" in scene.kube.verbs())
+    scene.remove_job()
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Cancelled", "cancelled")
+    assert (scene.kube.started, scene.secret()) == ([], None)
+    assert gate_of(other) == "true"
+
+
+async def test_a_held_job_that_somebody_deletes_is_made_anew(scene: Scene) -> None:
+    """Nobody was told of it yet, and it never had a pod."""
+    other = rival(scene, creationTimestamp=EARLIER)
+    appears_with_the_own_one(scene, other)
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    scene.remove_job()
+    remove(scene, other)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+    assert scene.kube.verbs().count("create_job") == 2
+    assert len(scene.kube.started) == 1
+
+
+async def test_a_held_job_on_record_that_somebody_deletes_is_the_end(scene: Scene) -> None:
+    """The status names it: one that is gone is never made again."""
+    scene.kube.hold = {"start_job"}
+    scene.add()
+    _ = scene.start()
+    await scene.until(lambda: "start_job" in scene.kube.verbs())
+    await scene.end_tasks()
+    scene.remove_job()
+    await scene.crash()
+    end = await scene.finish(scene.start())
+    assert (end["phase"], end["error"]["code"]) == ("Failed", "k8s_job_deleted_externally")
+    assert scene.kube.verbs().count("create_job") == 1
+
+
+async def test_a_job_that_somebody_let_go_by_hand_is_followed(scene: Scene) -> None:
+    """It may have its pod: it is not started twice, and not held back."""
+    scene.kube.hold = {"start_job"}
+    scene.add()
+    _ = scene.start()
+    await scene.until(lambda: "start_job" in scene.kube.verbs())
+    job = scene.job_body()
+    assert job is not None
+    job["spec"]["suspend"] = False
+    await scene.crash()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert scene.kube.started == []
+
+
+async def test_two_that_wait_for_each_other_are_both_served(scene: Scene) -> None:
+    """One stands at the gate when a more important one comes, which cannot pass it: it goes after that."""
+    scene.kube.fail["start_job"] = [unavailable() for _ in range(20)]
+    scene.add()
+    first = scene.start()
+    await scene.until(lambda: "start_job" in scene.kube.verbs())
+    scene.add("b", priority=9)
+    second = scene.start("b")
+    await scene.until(lambda: scene.status("b").get("phase") == "Queued")
+    assert (await play(scene, first))["phase"] == "Succeeded"
+    await scene.runs("b", log=INIT + RESULT)
+    await scene.exit(0, "b")
+    assert (await scene.finish(second, "b"))["phase"] == "Succeeded"
+
+
+# -------------------------------------------------------------------------------------------------------- stray pods
+
+
+def stray(scene: Scene, name: str = "lost", **given: Any) -> facts.PodFacts:
+    """A pod of the agent whose Job is gone; no watch has shown it."""
+    body = builders.pod(
+        rival(scene, name, run=False, held=False), uid=f"pod-{name}", **{"main": builders.running(), **given}
+    )
+    scene.kube.pods["team-a", body["metadata"]["name"]] = body
+    return facts.parse_pod(body)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_pod_that_outlived_its_job_is_waited_for(scene: Scene, *, shown: bool) -> None:
+    """Its agent may be at work on a node that does not answer; the status names it."""
+    pod = stray(scene)
+    if shown:
+        scene.world.saw_pod(pod)
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    assert f"pod {pod.name}" in scene.status()["message"]
+    assert touched(scene) == set()
+    scene.remove_pods(pod.job_uid)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+async def test_a_pod_that_has_ended_is_in_nobodys_way(scene: Scene) -> None:
+    """Whether its Job is there or not."""
+    stray(scene, phase="Failed", main=builders.terminated(exit_code=1))
+    scene.add()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+
+
+async def test_a_stray_pod_is_seen_at_the_gate_too(scene: Scene) -> None:
+    """The Job that it belonged to vanished between the two lists."""
+    other = rival(scene, run=False, held=False, conditions={"Complete": ""})
+    store(scene, other)
+    pod = stray(scene, "rival")
+    scene.kube.hold = {"create_secret"}
+    scene.add()
+    _ = scene.start()
+    await scene.until(lambda: "create_secret" in scene.kube.verbs())
+    del scene.kube.jobs["team-a", other["metadata"]["name"]]
+    await scene.end_tasks()
+    scene.kube.hold = set()
+    real = scene.kube.list_pods
+
+    async def once(*given: Any, **labels: Any) -> list[facts.PodFacts]:
+        scene.kube.list_pods = real  # type: ignore[method-assign]  # of this one instance
+        return []
+
+    scene.kube.list_pods = once  # type: ignore[method-assign]  # of this one instance
+    task = scene.start()
+    await scene.until(lambda: scene.kube.verbs().count("list_pods") > 2)
+    assert scene.job_body() is not None
+    assert scene.kube.started == []
+    scene.remove_pods(pod.job_uid)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+async def let_go(scene: Scene) -> facts.PodFacts:
+    """Somebody deletes the Job of a live run with --cascade=orphan: its pod stays, and nobody deletes that."""
+    job = scene.job_body()
+    assert job is not None
+    scene.world.saw_job(facts.parse_job(job))
+    del scene.kube.jobs["team-a", job["metadata"]["name"]]
+    [body] = scene.kube.pods.values()
+    body["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] = job["metadata"]["uid"]
+    body["metadata"]["ownerReferences"] = []
+    pod = scene.show_pod(body)
+    scene.world.saw_job(dataclasses.replace(facts.parse_job(job), gone=True))
+    return pod
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_run_whose_job_was_taken_away_from_its_pod_goes_on(scene: Scene, *, restart: bool) -> None:
+    """The agent works on, however long; its end is read off the pod."""
+    scene.add()
+    task = scene.start()
+    await scene.runs(log=INIT)
+    await let_go(scene)
+    if restart:
+        await scene.crash()
+        task = scene.start()
+    scene.later = dt.timedelta(days=1)
+    scene.world.wake("uid-a")
+    scene.log(TURN)
+    await scene.until(lambda: scene.status().get("turns") == 1)
+    assert (scene.status()["phase"], task.done()) == ("Running", False)
+    scene.later = dt.timedelta()
+    scene.log(RESULT)
+    [body] = scene.kube.pods.values()
+    body["status"] |= {"phase": "Succeeded", "containerStatuses": [{"name": "claude", "state": builders.terminated()}]}
+    scene.show_pod(body)
+    assert (await scene.finish(task))["phase"] == "Succeeded"
+    assert touched(scene) == {"create_job", "start_job"}
+    assert "delete_pod" not in scene.kube.verbs()
+
+
+async def test_a_run_whose_job_was_taken_away_can_be_cancelled(scene: Scene) -> None:
+    """Then it is the pod that is deleted, once."""
+    scene.add()
+    task = scene.start()
+    await scene.runs(log=INIT)
+    pod = await let_go(scene)
+    scene.change(cancel=True)
+    await scene.until(lambda: "delete_pod" in scene.kube.verbs())
+    assert scene.status()["reason"] == "Cancelling"
+    [body] = scene.kube.pods.values()
+    scene.show_pod(body)
+    for _ in range(3):
+        scene.world.wake("uid-a")
+        await asyncio.sleep(0.005)
+    scene.remove_pods(pod.job_uid)
+    assert (await scene.finish(task))["phase"] == "Cancelled"
+    assert scene.kube.verbs().count("delete_pod") == 1
+
+
+# ------------------------------------------------------------------------------------------------------------- rights
+
+
+def forbidden(what: str) -> errors.ForbiddenError:
+    """The role does not allow it."""
+    text = f'{what} is forbidden: User "operator" cannot create resource "{what}" in API group "" in the namespace "team-a"'
+    return errors.ForbiddenError(text, status=403, reason="Forbidden")
+
+
+@pytest.mark.parametrize("verb", ["create_secret", "create_job", "list_jobs", "list_pods", "start_job"])
+async def test_a_missing_right_is_not_believed_at_once(scene: Scene, verb: str) -> None:
+    """An API server that has just started does not know the roles yet."""
+    scene.kube.fail[verb] = [forbidden("jobs") for _ in range(3)]
+    scene.add()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert len(scene.kube.started) == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "code"),
+    [
+        ("create_secret", "k8s_prompt_secret_create_failed"),
+        ("create_job", "k8s_job_create_failed"),
+        ("list_jobs", "k8s_concurrency_guard_unreachable"),
+    ],
+)
+async def test_a_right_that_is_missing_for_long_is_the_cause(scene: Scene, verb: str, code: str) -> None:
+    """After pendingSeconds, in the API's own words."""
+    scene.kube.fail[verb] = [forbidden("jobs") for _ in range(100_000)]
+    scene.add(timeouts={"pendingSeconds": 60})
+    task = scene.start()
+    await scene.until(lambda: scene.kube.verbs().count(verb) > 2)
+    scene.later = dt.timedelta(seconds=61)
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Failed", code)
+    assert 'cannot create resource "jobs"' in end["message"]
+    assert scene.secret() is None
+
+
+async def test_a_job_that_another_operator_of_the_run_has_just_created_is_the_runs(scene: Scene) -> None:
+    """The list was made before that."""
+    scene.add()
+    real = scene.kube.create_job
+
+    async def beaten(job: Mapping[str, Any]) -> facts.JobFacts:
+        scene.kube.create_job = real  # type: ignore[method-assign]  # of this one instance
+        await real(job)
+        return await real(job)
+
+    scene.kube.create_job = beaten  # type: ignore[method-assign]  # of this one instance
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert (len(scene.kube.jobs), len(scene.kube.started)) == (1, 1)
+    assert scene.kube.verbs().count("get_job") == 1
+
+
+# ----------------------------------------------------------------------------------------------------------- orphans
+
+
+def orphan(scene: Scene, task: str | None = "T-1", *, shown: bool = True, **given: Any) -> Body:
+    """A live Job whose AgentRun is gone, with its Secret and its pod at work; the watches have shown it, or not yet."""
+    job = rival(scene, "lost", run=False, held=False, spec={"taskId": task}, **given)
+    store(scene, job)
+    secret = {"metadata": {"namespace": "team-a", "name": scene.secret_name("lost"), "ownerReferences": []}}
+    scene.kube.secrets["team-a", scene.secret_name("lost")] = secret
+    pod = builders.pod(job, uid="pod-lost", main=builders.running())
+    if shown:
+        scene.world.saw_job(facts.parse_job(job))
+        scene.show_pod(pod)
+    else:
+        scene.kube.pods["team-a", pod["metadata"]["name"]] = pod
+    return job
+
+
+async def end_of(scene: Scene, job: Body, code: int = 0) -> None:
+    """Its agent ends."""
+    main = builders.terminated(exit_code=code)
+    known = scene.world.pod_of(job["metadata"]["uid"])
+    assert known is not None
+    scene.show_pod(builders.pod(job, uid=known.uid, phase="Failed" if code else "Succeeded", main=main))
+    job["status"] = {"conditions": [{"type": "Failed" if code else "Complete", "status": "True", "reason": "X"}]}
+    scene.world.saw_job(facts.parse_job(job))
+
+
+@pytest.mark.parametrize("owner", ["the AgentRun is gone", "kubectl took the owner away", "another of its name"])
+@pytest.mark.parametrize("shown", [True, False])
+async def test_an_orphan_of_the_same_task_is_adopted(scene: Scene, owner: str, *, shown: bool) -> None:
+    """Same Job, same pod, same log, with its Secret; nothing is created and nothing is lost."""
+    orphaned = owner == "kubectl took the owner away"
+    annotations: Body = {names.ANNOTATION_LOG_PATH: "/paperclip/instances/default/run-logs/acme/coder/lost.pod.ndjson"}
+    left: Body = {"annotations": annotations}
+    if orphaned:
+        left = {"annotations": {**annotations, names.ANNOTATION_RUN: "lost"}, "ownerReferences": []}
+    job = orphan(scene, shown=shown, **left)
+    if owner == "another of its name":
+        scene.kube.add_run(builders.agent_run(name="lost", uid="uid-new"))
+    log = scene.log(INIT + TURN, "lost")
+    log.with_name("lost.pod.owner").write_text("team-a uid-lost WithRun\n")
+    scene.add(taskId="T-1")
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("turns") == 1)
+    status = scene.status()
+    assert (status["reattachedFrom"], status["job"]["uid"], status["phase"]) == ("lost", "job-of-lost", "Running")
+    assert status["logPath"].endswith("/lost.pod.ndjson")
+    for body in (job, scene.kube.secrets["team-a", scene.secret_name("lost")]):
+        assert [o["uid"] for o in body["metadata"]["ownerReferences"]] == ["uid-a"]
+    await scene.until(lambda: "uid-a WithRun" in log.with_name("lost.pod.owner").read_text())
+    scene.log(RESULT, "lost")
+    await end_of(scene, job)
+    end = await scene.finish(task)
+    assert (end["phase"], end["turns"], end["reattachedFrom"]) == ("Succeeded", 1, "lost")
+    assert touched(scene) == {"adopt_job"}
+    assert ("team-a", scene.secret_name("lost")) not in scene.kube.secrets
+    assert list(scene.kube.pods) == [("team-a", f"{job['metadata']['name']}-x7k2p")]
+
+
+async def test_an_adopted_job_is_never_tried_again(scene: Scene) -> None:
+    """Its prompt was another run's: this one would not do the same again."""
+    job = orphan(scene)
+    scene.add(taskId="T-1", retry={"limit": 3, "backoffSeconds": 0})
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Running")
+    scene.log(INIT, "lost")
+    scene.show_pod(builders.pod(job, uid="pod-lost", phase="Failed", reason="Evicted"))
+    job["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "X"}]}
+    scene.world.saw_job(facts.parse_job(job))
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Failed", "k8s_pod_evicted")
+    assert "previousAttempts" not in end
+    assert touched(scene) == {"adopt_job"}
+
+
+async def test_a_restart_after_an_adoption_goes_on(scene: Scene) -> None:
+    """The Job is the run's own by then, whatever else was done."""
+    job = orphan(scene)
+    scene.kube.hold = {"adopt_secret"}
+    scene.add(taskId="T-1")
+    _ = scene.start()
+    await scene.until(lambda: "adopt_secret" in scene.kube.verbs())
+    scene.log(INIT + RESULT, "lost")
+    await scene.crash()
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Running")
+    assert scene.status()["reattachedFrom"] == "lost"
+    await end_of(scene, job)
+    assert (await scene.finish(task))["phase"] == "Succeeded"
+    assert touched(scene) == {"adopt_job"}
+
+
+@pytest.mark.parametrize("error", [conflict(), unavailable()])
+async def test_an_adoption_without_success_is_tried_again(scene: Scene, error: errors.ApiError) -> None:
+    """After another look: somebody else may have adopted it."""
+    orphan(scene)
+    scene.kube.fail["adopt_job"] = [error]
+    scene.add(taskId="T-1")
+    _ = scene.start()
+    await scene.until(lambda: scene.status().get("reattachedFrom") == "lost")
+    assert scene.kube.verbs().count("adopt_job") == 2
+
+
+async def test_of_two_runs_one_adopts(scene: Scene) -> None:
+    """The other waits for it like for any other run."""
+    orphan(scene)
+    for name in "ab":
+        scene.add(name, taskId="T-1")
+        _ = scene.start(name)
+    await scene.until(lambda: {scene.status(name).get("phase") for name in "ab"} == {"Running", "Queued"})
+    adopters = [name for name in "ab" if "reattachedFrom" in scene.status(name)]
+    assert len(adopters) == 1
+    assert touched(scene) == {"adopt_job"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "task", "code"),
+    [
+        ({"taskId": "T-2"}, "T-1", "k8s_orphan_task_mismatch"),
+        ({}, "T-1", "k8s_orphan_task_unknown"),
+        ({"taskId": "T-1"}, None, "k8s_orphan_task_unknown"),
+        ({"taskId": "T-1", "session": {"id": "s-1"}}, "T-1", "k8s_orphan_session_mismatch"),
+    ],
+)
+async def test_an_orphan_that_may_be_other_work_is_refused_and_left_alone(
+    scene: Scene, spec: Body, task: str | None, code: str
+) -> None:
+    """The run ends with the reason; the agent goes on."""
+    job = orphan(scene, task, ownerReferences=[])
+    if "session" in spec:
+        job["metadata"]["labels"][names.LABEL_SESSION_ID] = "s-2"
+    before = copy.deepcopy(job)
+    scene.add(**spec)
+    end = await scene.finish(scene.start())
+    assert (end["phase"], end["error"]["code"]) == ("Failed", code)
+    assert job["metadata"]["name"] in end["message"]
+    assert (touched(scene), job) == (set(), before)
+
+
+async def test_a_job_that_nobody_let_go_ends_no_other_run(scene: Scene) -> None:
+    """Its AgentRun was deleted, and the garbage collector is late: the Job is waited for."""
+    job = orphan(scene)
+    scene.add(taskId="T-2")
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    assert touched(scene) == set()
+    remove(scene, job)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("why", ["reattach is false", "its AgentRun is there", "it is being deleted"])
+async def test_a_job_that_is_not_to_be_adopted_is_waited_for(scene: Scene, why: str) -> None:
+    """Each is looked into once; then it is the watch that tells of its end."""
+    job = orphan(scene, deleting=why == "it is being deleted")
+    if why == "its AgentRun is there":
+        scene.kube.add_run(builders.agent_run(name="lost", uid="uid-lost", runId="lost"))
+    scene.add(taskId="T-1", reattach=why != "reattach is false")
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    looked = len(scene.kube.calls)
+    for _ in range(5):
+        scene.world.wake("uid-a")
+        await asyncio.sleep(0.005)
+    assert set(scene.kube.verbs()[looked:]) <= {"write_run_status"}
+    assert touched(scene) == set()
+    remove(scene, job)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    "owner",
+    ["gone", "has ended"],
+)
+@pytest.mark.parametrize("when", ["before", "at the gate"])
+async def test_a_held_job_that_nobody_will_start_is_removed(scene: Scene, owner: str, when: str) -> None:
+    """It never had a pod, and would hold everybody up for ever."""
+    dead = rival(scene, run=owner == "has ended", creationTimestamp=EARLIER)
+    if owner == "has ended":
+        scene.kube.runs["team-a", "rival"]["status"] = {"phase": "Failed"}
+    if when == "before":
+        store(scene, dead)
+    else:
+        appears_with_the_own_one(scene, dead)
+    scene.add(taskId="T-1")
+    task = scene.start()
+    await scene.until(lambda: dead["metadata"].get("deletionTimestamp"))
+    remove(scene, dead)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+    assert [what for verb, what in scene.kube.calls if verb == "delete_job"] == [dead["metadata"]["name"]]
+
+
+async def test_a_held_job_whose_run_waits_elsewhere_is_left_alone(scene: Scene) -> None:
+    """Its operator will start it, or that operator's successor."""
+    other = rival(scene, creationTimestamp=EARLIER)
+    store(scene, other)
+    scene.add()
+    _ = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    assert touched(scene) == set()
+
+
+async def test_what_orphans_leave_behind_is_removed(scene: Scene) -> None:
+    """A finished Job without an owner, with its Secret; one with an owner is its owner's, or the garbage collector's."""
+    nobodys = rival(scene, "nobodys", run=False, held=False, conditions={"Complete": ""}, ownerReferences=[])
+    owned = rival(scene, "owned", run=False, held=False, conditions={"Complete": ""})
+    for job in (nobodys, owned):
+        store(scene, job)
+        place = ("team-a", names.prompt_secret_name(job["metadata"]["name"]))
+        scene.kube.secrets[place] = {"metadata": {"namespace": "team-a", "name": place[1]}}
+    scene.add()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert [what for verb, what in scene.kube.calls if verb == "delete_job"] == [nobodys["metadata"]["name"]]
+    assert [name for _, name in scene.kube.secrets] == [names.prompt_secret_name(owned["metadata"]["name"])]
+
+
+# --------------------------------------------------------------------------------------------- a crash at each step
+
+
+class CrashError(Exception):
+    """The process is gone."""
+
+
+def die_at(scene: Scene, step: runner.Step) -> None:
+    """The operator dies right after that step."""
+
+    def reached(now: runner.Step) -> None:
+        if now is step:
+            raise CrashError(step)
+
+    scene.deps = dataclasses.replace(scene.deps, reached=reached)
+
+
+ADMISSION = [
+    runner.Step.SECRET_CREATED,
+    runner.Step.JOB_HELD,
+    runner.Step.GUARD_PASSED,
+    runner.Step.JOB_RECORDED,
+    runner.Step.JOB_STARTED,
+]
+
+
+@pytest.mark.parametrize("step", ADMISSION)
+async def test_a_crash_between_two_steps_of_an_admission_is_made_good(scene: Scene, step: runner.Step) -> None:
+    """One Secret, one Job, one start, whoever began."""
+    die_at(scene, step)
+    scene.add()
+    with pytest.raises(CrashError):
+        await scene.start()
+    await scene.crash()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert (len(scene.kube.jobs), scene.kube.started) == (1, [scene.job_name()])
+    assert scene.kube.verbs().count("create_job") == 1
+    assert scene.secret() is None
+
+
+REQUESTS = ["list_jobs", "list_pods", "create_secret", "create_job", "write_run_status", "start_job"]
+
+
+@pytest.mark.parametrize("verb", REQUESTS)
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_crash_during_a_request_of_an_admission_is_made_good(
+    scene: Scene, verb: str, *, answered: bool
+) -> None:
+    """Whether it was carried out or not."""
+    if answered:
+        scene.kube.fail_late[verb] = [unavailable()]
+    else:
+        scene.kube.hold = {verb}
+    scene.add()
+    _ = scene.start()
+    await scene.until(lambda: verb in scene.kube.verbs())
+    await scene.crash()
+    scene.kube.fail_late.clear()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert (len(scene.kube.jobs), scene.kube.started) == (1, [scene.job_name()])
+
+
+@pytest.mark.parametrize("step", ADMISSION)
+async def test_who_waits_behind_a_crashed_one_gets_his_turn(scene: Scene, step: runner.Step) -> None:
+    """Both are followed again: the one that was ahead goes first."""
+    die_at(scene, step)
+    scene.add()
+    with pytest.raises(CrashError):
+        await scene.start()
+    await scene.crash()
+    scene.add("b", priority=5)
+    tasks = {name: scene.start(name) for name in "ba"}
+    done: list[str] = []
+    while len(done) < 2:
+        await scene.until(lambda: len(scene.live_jobs()) == 1 and len(scene.kube.started) > len(done))
+        name = next(name for name in "ab" if scene.job_name(name) == scene.live_jobs()[0])
+        await scene.runs(name, log=INIT + RESULT)
+        await scene.exit(0, name)
+        assert (await scene.finish(tasks[name], name))["phase"] == "Succeeded"
+        done.append(name)
+    assert len(scene.kube.started) == 2
+    assert done == (["b", "a"] if step is runner.Step.SECRET_CREATED else ["a", "b"])
+
+
+# -------------------------------------------------------------------------------------------------- several operators
+
+TURNS = [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 21, 30]
+
+
+async def turns(number: int) -> None:
+    """Let others go on for so many turns of the event loop."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+def count_live(scene: Scene) -> list[int]:
+    """How many Jobs of the agent were live after each start; a list that grows."""
+    seen: list[int] = []
+    real = scene.kube.start_job
+
+    async def start(job: facts.JobFacts, *, queue: str | None) -> facts.JobFacts:
+        try:
+            return await real(job, queue=queue)
+        finally:
+            seen.append(len(scene.live_jobs()))
+
+    scene.kube.start_job = start  # type: ignore[method-assign]  # of this one instance
+    return seen
+
+
+@pytest.mark.parametrize("lead", TURNS)
+async def test_two_operators_of_one_run_make_one_job_and_one_end(scene: Scene, lead: int) -> None:
+    """Each takes the other for dead, at whatever moment the second one comes."""
+    other = await scene.another()
+    scene.watch()
+    scene.add()
+    first = scene.start()
+    await turns(lead)
+    second = other.start()
+    await scene.runs(log=INIT + TURN)
+    await scene.until(lambda: scene.status().get("turns") == 1)
+    scene.log(RESULT)
+    await scene.exit(0)
+    end = await scene.finish(first)
+    await other.finish(second)
+    assert (end["phase"], end["costUSD"]) == ("Succeeded", "0.5")
+    assert (len(scene.kube.jobs), scene.kube.started) == (1, [scene.job_name()])
+    finals = [status for status in scene.kube.written if status["phase"] in {"Succeeded", "Failed", "Cancelled"}]
+    assert finals == [end]
+    assert scene.secret() is None
+
+
+@pytest.mark.parametrize("lead", TURNS)
+async def test_two_operators_of_two_runs_run_one_agent_at_a_time(scene: Scene, lead: int) -> None:
+    """Both come to their end, one after the other."""
+    other = await scene.another()
+    live = count_live(scene)
+    scene.watch()
+    for name in "ab":
+        scene.add(name)
+    operators = {"a": scene, "b": other}
+    tasks = {"a": scene.start("a")}
+    await turns(lead)
+    tasks["b"] = other.start("b")
+    for number in (1, 2):
+        await scene.until(lambda: len(scene.kube.started) == number and len(scene.live_jobs()) == 1)  # noqa: B023 - awaited at once
+        name = next(name for name in "ab" if scene.job_name(name) == scene.live_jobs()[0])
+        await scene.runs(name, log=INIT + RESULT)
+        await scene.exit(0, name)
+        assert (await operators[name].finish(tasks[name], name))["phase"] == "Succeeded"
+    assert set(live) == {1}
+    assert len(scene.kube.started) == 2
+
+
+@pytest.mark.parametrize("lead", TURNS)
+async def test_an_orphan_is_adopted_by_one_of_two_operators(scene: Scene, lead: int) -> None:
+    """Each has a run that could."""
+    orphan(scene)
+    other = await scene.another()
+    scene.watch()
+    for name in "ab":
+        scene.add(name, taskId="T-1")
+    _ = scene.start("a")
+    await turns(lead)
+    _ = other.start("b")
+    await scene.until(lambda: {scene.status(name).get("phase") for name in "ab"} == {"Running", "Queued"})
+    assert touched(scene) == {"adopt_job"}
+    assert sum("reattachedFrom" in scene.status(name) for name in "ab") == 1
+
+
+async def test_what_another_operator_wrote_is_not_overwritten(scene: Scene) -> None:
+    """This one's watch lags behind: it goes on from what is there, and writes no second end."""
+    scene.add()
+    shown = copy.deepcopy(scene.run())
+    task = asyncio.create_task(runner.Supervisor(scene.deps, lambda: shown).run())
+    scene.tasks.append(task)
+    await scene.runs(log=INIT)
+    await scene.until(lambda: "session" in scene.status())
+    theirs = {**scene.status(), "phase": "Cancelled", "reason": "Cancelled", "message": "Theirs."}
+    meta = scene.run()["metadata"]
+    ref = kube.Ref("team-a", "a", "uid-a")
+    await scene.kube.write_run_status(ref, theirs, version=meta["resourceVersion"])
+    scene.log(TURN + RESULT)
+    await scene.exit(0)
+    assert (await scene.finish(task))["message"] == "Theirs."
+    assert scene.kube.written[-1] == theirs
+
+
+async def test_a_run_that_another_operator_has_ended_is_not_started(scene: Scene) -> None:
+    """Its end stays, and what was made for the start in vain is removed, also when the API is slow to hear."""
+    scene.add()
+    shown = copy.deepcopy(scene.run())
+    theirs = {"phase": "Failed", "reason": "QuotaExceeded", "message": "Theirs."}
+    passed = scene.deps.reached
+
+    def end_it(step: runner.Step) -> None:
+        passed(step)
+        if step is runner.Step.GUARD_PASSED:
+            scene.run()["status"] = theirs
+            scene.run()["metadata"]["resourceVersion"] = "50"
+
+    deps_with = dataclasses.replace(scene.deps, reached=end_it)
+    scene.kube.fail["delete_job"] = [unavailable()]
+    task = asyncio.create_task(runner.Supervisor(deps_with, lambda: shown).run())
+    scene.tasks.append(task)
+    assert await scene.finish(task) == theirs
+    assert (scene.kube.started, scene.kube.written, scene.secret()) == ([], [], None)
+    job = scene.job_body()
+    assert job is not None
+    assert job["metadata"].get("deletionTimestamp")
+
+
+# -------------------------------------------------------------------------------------------------- replace and let go
+
+
+async def test_a_run_that_was_replaced_says_by_whom(scene: Scene) -> None:
+    """In its status while it is being stopped, and at its end."""
+    scene.add("a")
+    first = scene.start("a")
+    await scene.runs("a")
+    scene.add("b", concurrencyPolicy="Replace")
+    _ = scene.start("b")
+    await scene.until(lambda: scene.run("a")["spec"].get("cancel"))
+    scene.world.wake("uid-a")
+    await scene.until(lambda: "delete_job" in scene.kube.verbs())
+    assert scene.status("a")["message"].endswith("AgentRun b takes its place.")
+    scene.remove_job("a")
+    end = await scene.finish(first, "a")
+    assert (end["phase"], end["reason"], end["error"]["code"]) == ("Cancelled", "Replaced", "cancelled")
+    await scene.job("b")
+
+
+@pytest.mark.parametrize("state", ["pending", "running"])
+async def test_a_run_that_is_deleted_without_its_job_lets_it_go_on(scene: Scene, state: str) -> None:
+    """``kubectl delete --cascade=orphan``: Job and Secret stay as they are, for whoever adopts them."""
+    scene.add()
+    task = scene.start()
+    if state == "running":
+        await scene.runs(log=INIT)
+    else:
+        await scene.pod(phase="Pending")
+    before = copy.deepcopy(scene.job_body())
+    scene.run()["metadata"]["finalizers"] = ["orphan", names.FINALIZER]
+    scene.change(deleted=True)
+    status = await scene.finish(task)
+    assert status["phase"] in {"Pending", "Running"}
+    assert (scene.job_body(), touched(scene)) == (before, {"create_job", "start_job"})
+    assert scene.secret() is not None
+
+
+async def test_a_job_that_was_let_go_is_adopted_by_the_next_run_of_its_task(scene: Scene) -> None:
+    """With all that its agent has said before, and what it says then."""
+    scene.add(taskId="T-1")
+    first = scene.start()
+    await scene.runs(log=INIT + TURN)
+    scene.run()["metadata"]["finalizers"] = ["orphan"]
+    scene.change(deleted=True)
+    await scene.finish(first)
+    del scene.kube.runs["team-a", "a"]
+    job = scene.job_body()
+    assert job is not None
+    job["metadata"]["ownerReferences"] = []
+    scene.world.saw_job(facts.parse_job(job))
+    scene.add("b", taskId="T-1", session={"id": "s-1"})
+    second = scene.start("b")
+    await scene.until(lambda: scene.status("b").get("turns") == 1)
+    assert scene.status("b")["reattachedFrom"] == "a"
+    scene.log(RESULT)
+    await end_of(scene, job)
+    end = await scene.finish(second, "b")
+    assert (end["phase"], end["turns"], end["session"]) == ("Succeeded", 1, {"id": "s-1"})
+    assert scene.kube.verbs().count("create_job") == 1
+    models.AgentRunStatus.model_validate(end)
+    assert "Sing of" not in json.dumps(scene.kube.written)

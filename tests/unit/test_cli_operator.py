@@ -1,0 +1,57 @@
+"""How the operator's process ends: also when kopf does not."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agentrun_operator import settings
+from agentrun_operator.cli import operator
+from tests import fakes
+
+
+class Kopf:
+    """kopf that begins to end as soon as it was started, and comes to it or not."""
+
+    def __init__(self, *, hangs: bool) -> None:
+        self.codes: list[int] = []  # of processes that were ended by force
+        self._hangs = hangs
+        self._over: Callable[[], object] = lambda: None
+
+    async def run(self, registry: Any, memo: Any, **_: Any) -> None:  # noqa: ANN401 - kopf's own
+        """In place of kopf.operator."""
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._over = lambda: loop.call_soon_threadsafe(over.set)
+        for handler in registry._activities.get_all_handlers():  # noqa: SLF001 - kopf has no public way
+            if handler.activity.value == "cleanup":
+                await handler.fn(memo=memo)
+        if self._hangs:
+            await over.wait()
+
+    def end(self, code: int) -> None:
+        """In place of os._exit."""
+        self.codes.append(code)
+        self._over()
+
+
+@pytest.mark.parametrize("kopf", [Kopf(hangs=False), Kopf(hangs=True)], ids=["ends", "hangs"])
+async def test_the_process_ends_even_if_kopf_does_not(monkeypatch: pytest.MonkeyPatch, kopf: Kopf) -> None:
+    """Alive and deaf is worse than started anew. In good order nothing is forced, and all is let go of."""
+    api = fakes.FakeKube()
+
+    async def connect(**_: Any) -> fakes.FakeKube:
+        await asyncio.sleep(0)
+        return api
+
+    where = "agentrun_operator.cli.operator"
+    monkeypatch.setattr(f"{where}.kube.connect", connect)
+    monkeypatch.setattr(f"{where}.kopf.operator", kopf.run)
+    monkeypatch.setattr(f"{where}.os._exit", kopf.end)
+    monkeypatch.setattr(f"{where}._END_SECONDS", 0.05)
+
+    await operator.operate(settings.Settings(data_path=""))
+
+    assert kopf.codes == ([operator.EXIT_HUNG] if kopf._hangs else [])  # noqa: SLF001 - the row of the table
+    assert api.closed
