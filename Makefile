@@ -11,6 +11,7 @@ NAME ?= dev
 LEVEL ?= node
 CLUSTER ?= local
 SECONDS ?= 600
+FAULTS ?= 2000
 export CLUSTER
 
 BIN := .venv/bin
@@ -63,6 +64,10 @@ test-e2e: setup ## Tests against a real kubelet (needs root)
 .PHONY: fuzz
 fuzz: venv ## Fuzz the parsers for SECONDS (600); finds are kept in build/fuzz/failures
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+.PHONY: chaos
+chaos: setup ## Cause FAULTS (2000) faults on a cluster of its own; SEED=n replays a schedule; report in build/chaos
+	@$(BIN)/python -m tests.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
 
 .PHONY: lint
 lint: venv ## Style, budgets, formatting, undeclared or unused dependencies

@@ -5,6 +5,7 @@ Standard library only, so that it runs before anything is installed. See README.
 
 import dataclasses
 import pathlib
+import signal
 
 from hack.cluster import errors as _errors
 from hack.cluster import levels as _levels
@@ -24,7 +25,9 @@ __all__ = [
     "MissingPrerequisite",
     "NotReady",
     "down",
+    "kill",
     "restart",
+    "send",
     "start",
     "status",
     "stop",
@@ -83,6 +86,16 @@ def start(name: str, component: str) -> None:
 def stop(name: str, component: str) -> None:
     """Stop one component of a cluster (SIGTERM, after 10 s SIGKILL)."""
     _lifecycle.stop(_paths.layout(name), component)
+
+
+def kill(name: str, component: str) -> None:
+    """End one component of a cluster as a crash would (SIGKILL)."""
+    _lifecycle.kill(_paths.layout(name), component)
+
+
+def send(name: str, component: str, number: signal.Signals) -> None:
+    """Send a signal to one component of a cluster, such as SIGSTOP; ClusterError if it does not run."""
+    _lifecycle.send(_paths.layout(name), component, number)
 
 
 def restart(name: str, component: str) -> None:

@@ -9,6 +9,7 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import signal
 
 from hack.cluster import (
     component,
@@ -23,6 +24,7 @@ from hack.cluster import (
     node,
     paths,
     prerequisites,
+    processes,
     provision,
     report,
     state,
@@ -219,6 +221,19 @@ def stop(layout: paths.Layout, name: str) -> None:
     wanted = plan(layout, state.require(layout), prepare=False)
     part = wanted.find(name)
     component.stop(layout, name, grace=part.grace)
+
+
+def kill(layout: paths.Layout, name: str) -> None:
+    """End one component as a crash would, with SIGKILL; it stays away until `start`, `restart` or `up`."""
+    component.stop(layout, plan(layout, state.require(layout), prepare=False).find(name).name, grace=0)
+
+
+def send(layout: paths.Layout, name: str, number: signal.Signals) -> None:
+    """Send a signal to exactly the process of one component."""
+    part = plan(layout, state.require(layout), prepare=False).find(name)
+    current = component.running(layout, part.name)
+    if current is None or not processes.send(current.identity, number):
+        raise errors.ClusterError(f"{name} of cluster {layout.name} does not run.")
 
 
 def restart(layout: paths.Layout, name: str) -> None:

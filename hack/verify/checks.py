@@ -62,5 +62,7 @@ CHECKS = (
         needs_module="atheris",
     ),
     Check(name="integration", commands=(_module("pytest", "tests/integration"),)),
+    # The long form is `make chaos`. The seed is printed first; the report is in build/chaos.
+    Check(name="chaos", commands=(_module("tests.chaos", "--faults", "200"),)),
     Check(name="e2e", commands=(_module("pytest", "tests/e2e"),), needs_root=True),
 )
