@@ -196,6 +196,7 @@ class Scene:
     async def pod(self, name: str = "a", phase: str = "Running", number: int = 0, **given: Any) -> facts.PodFacts:
         """The watch shows the pod."""
         owner = await self.job(name, number)
+        await self.until(lambda: not facts.parse_job(self.job_body(name, number) or owner).held)
         body = builders.pod(owner, uid=f"pod-{owner['metadata']['uid']}", phase=phase, **given)
         return self.show_pod(body)
 

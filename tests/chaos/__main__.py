@@ -1,7 +1,7 @@
 """The chaos suite: ``python -m tests.chaos [--seed N] [--faults N] [--only TEXT] [--keep]``.
 
-Exits with 1 when an invariant was broken, an operator ended by itself, or something that was to be tried was not; then
-the story of what was broken is printed. The report is in build/chaos.
+Exits with 1 when an invariant was broken, an operator stayed alive and deaf, or something that was to be tried was not;
+then the story of what was broken is printed. Ctrl-C ends it in good order. The report is in build/chaos.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> int:
     outcome = asyncio.run(_run(seed, options))
     report.write(outcome, options.folder)
     _tell(outcome)
-    print(f"chaos: {'held' if outcome.held else 'BROKEN'}; report: {options.folder / 'report.md'}")
+    print(f"chaos: {outcome.word}; report: {options.folder / 'report.md'}")
     return int(not outcome.held)
 
 

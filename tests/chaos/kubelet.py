@@ -26,6 +26,24 @@ _KILLED = 143
 _ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError, api.UnreachableError)
 
 
+async def be_a_node(client: api.Api) -> None:
+    """A node that is there, is ready, and that no scheduler chooses."""
+    taint = {"key": "chaos.test/stand-in", "effect": "NoSchedule"}
+    await client.ask("POST", "/api/v1/nodes", {"metadata": {"name": NODE}, "spec": {"taints": [taint]}})
+    while True:
+        ready = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "KubeletReady",
+            "message": "",
+            "lastHeartbeatTime": _now(),
+        }
+        with contextlib.suppress(api.UnreachableError):
+            patch = {"status": {"conditions": [ready], "capacity": {"pods": "1000"}}}
+            await client.ask("PATCH", f"{_NODE}/status", patch, content=_STRATEGIC)
+        await asyncio.sleep(_HEARTBEAT_SECONDS)
+
+
 class Kubelet:
     """Use it with ``async with``. ``note`` is told of agents that start and end; ``scripts`` by run id and attempt."""
 
@@ -43,8 +61,7 @@ class Kubelet:
 
     async def __aenter__(self) -> "Kubelet":
         """Make the node and begin."""
-        await self._api.ask("POST", "/api/v1/nodes", {"metadata": {"name": NODE}, "spec": {}})
-        self._tasks = [asyncio.create_task(self._be_a_node()), asyncio.create_task(self._follow())]
+        self._tasks = [asyncio.create_task(be_a_node(self._api)), asyncio.create_task(self._follow())]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -67,21 +84,6 @@ class Kubelet:
         pod.lost = True
         pod.vanish()
         return True
-
-    async def _be_a_node(self) -> None:
-        while True:
-            now = _now()
-            ready = {
-                "type": "Ready",
-                "status": "True",
-                "reason": "KubeletReady",
-                "message": "",
-                "lastHeartbeatTime": now,
-            }
-            with contextlib.suppress(api.UnreachableError):
-                patch = {"status": {"conditions": [ready], "capacity": {"pods": "1000"}}}
-                await self._api.ask("PATCH", f"{_NODE}/status", patch, content=_STRATEGIC)
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     async def _follow(self) -> None:
         while True:

@@ -4,16 +4,22 @@ import asyncio
 import functools
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 from agentrun_operator import runner
 from hack import cluster
-from tests.chaos import catalogue, faults, objects, realnode
+from tests.chaos import catalogue, faults, kubelet, objects, realnode
 from tests.chaos.catalogue import Kind
 from tests.chaos.scene import Scene, until
 
+_PATIENCE_SECONDS = 30
+_GIVEN_UP = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
 _NODES = "/api/v1/nodes"
 _GIVEN_UP_SECONDS = 150  # a silent node is NotReady after 50 s; pods of one that was deleted are removed after 60 s
+
+
+Fault = Callable[[Scene, random.Random], Awaitable[str]]
 
 
 async def paused(scene: Scene, rng: random.Random) -> str:
@@ -40,9 +46,19 @@ async def away(scene: Scene, rng: random.Random, *, component: str, end: Callabl
     return f"{component}, {seconds:.0f} s"
 
 
+async def when_one_runs(scene: Scene, rng: random.Random, *, do: Fault) -> str:
+    """A fault that needs a pod at work, which takes a while on a real node."""
+    await until(lambda: scene.candidates("pods", _is_running), _PATIENCE_SECONDS)
+    return await do(scene, rng)
+
+
+def _is_running(pod: Mapping[str, Any]) -> bool:
+    return bool(pod["status"].get("phase") == "Running")
+
+
 async def agent_killed(scene: Scene, rng: random.Random) -> str:
     """kill -9 of the agent's process in its container."""
-    pod = scene.victim("pods", rng, lambda pod: pod["status"].get("phase") == "Running")
+    pod = scene.victim("pods", rng, _is_running)
     if pod is None:
         return ""
     scene.disturb(scene.run_of("pods", pod))
@@ -52,8 +68,7 @@ async def agent_killed(scene: Scene, rng: random.Random) -> str:
 
 async def given_up(scene: Scene, rng: random.Random, *, deleted: bool) -> str:
     """The kubelet is away for so long that Kubernetes removes the node's pods, or the node is deleted meanwhile."""
-    del rng
-    pod = scene.victim("pods", random.Random(0), lambda pod: pod["status"].get("phase") == "Running")  # noqa: S311 - any
+    pod = scene.victim("pods", rng, _is_running)
     if pod is None:
         return ""
     doomed = set(scene.eye.now("pods"))
@@ -62,7 +77,7 @@ async def given_up(scene: Scene, rng: random.Random, *, deleted: bool) -> str:
         await faults.finish(cluster.kill, scene.cluster.name, "kubelet")
         if deleted:
             await _delete_node(scene)
-        went = await until(lambda: _is_doomed(scene, pod["metadata"]["uid"]), _GIVEN_UP_SECONDS)
+        went = await until(lambda: _are_given_up(scene, doomed), _GIVEN_UP_SECONDS)
         _disturb_all(scene)
         for uid in doomed:
             scene.eye.note("removes", uid=uid, what="a pod of a lost node")
@@ -70,10 +85,10 @@ async def given_up(scene: Scene, rng: random.Random, *, deleted: bool) -> str:
     return f"{pod['metadata']['name']}" if went else ""
 
 
-def _is_doomed(scene: Scene, uid: str) -> bool:
-    """Whether somebody has given the pod up."""
-    pod = scene.eye.now("pods").get(uid)
-    return pod is None or objects.is_deleted(pod)
+def _are_given_up(scene: Scene, uids: Iterable[str]) -> bool:
+    """Whether Kubernetes says of one of these pods that it was given up with its node."""
+    conditions = (c for uid in uids for c in scene.eye.ever("pods")[uid]["status"].get("conditions") or ())
+    return any(c["type"] == "DisruptionTarget" and c.get("reason") in _GIVEN_UP for c in conditions)
 
 
 async def node_deleted(scene: Scene, rng: random.Random) -> str:
@@ -89,7 +104,7 @@ async def node_deleted(scene: Scene, rng: random.Random) -> str:
 
 async def _delete_node(scene: Scene) -> str:
     _, nodes = await scene.api.ask("GET", _NODES)
-    [node] = nodes["items"]
+    [node] = [node for node in nodes["items"] if node["metadata"]["name"] != kubelet.NODE]
     await scene.api.ask("DELETE", f"{_NODES}/{node['metadata']['name']}")
     return str(node["metadata"]["name"])
 
@@ -101,16 +116,19 @@ def _revive(name: str, level: str) -> None:
 
 def _disturb_starting(scene: Scene) -> None:
     """A container that is just being made fails when who makes it ends ("context canceled"), and so does its pod."""
-    pods = scene.eye.now("pods").values()
-    at_work = {scene.run_of("pods", pod) for pod in pods if pod["status"].get("phase") == "Running"}
-    for run in scene.work.alive():
-        if run["metadata"]["uid"] not in at_work:
-            scene.disturb(str(run["metadata"]["uid"]))
+    at_work = {scene.run_of("pods", pod) for pod in scene.eye.now("pods").values() if _is_running(pod)}
+    for run in _started(scene) - at_work:
+        scene.disturb(run)
 
 
 def _disturb_all(scene: Scene) -> None:
-    for run in scene.work.alive():
-        scene.disturb(str(run["metadata"]["uid"]))
+    for run in _started(scene):
+        scene.disturb(run)
+
+
+def _started(scene: Scene) -> set[str]:
+    """The runs whose Job may have a pod."""
+    return {objects.owner(job) for job in scene.eye.now("jobs").values() if objects.is_live(job)}
 
 
 _KILLED_AT = (
@@ -128,17 +146,21 @@ _KILLED_AT = (
 def everything() -> tuple[Kind, ...]:
     """All kinds of faults of the round with a real node."""
     on_node = functools.partial(Kind, lane=catalogue.CLUSTER)
+
+    def needing(do: Callable[..., Awaitable[str]], **options: bool) -> Fault:
+        return functools.partial(when_one_runs, do=functools.partial(do, **options))
+
     kinds = [
         on_node(name="kubelet paused", do=paused, weight=3),
         on_node(name="kubelet stopped", do=functools.partial(away, component="kubelet", end=cluster.stop), weight=3),
         on_node(name="kubelet killed", do=functools.partial(away, component="kubelet", end=cluster.kill), weight=3),
         on_node(name="containerd killed", do=functools.partial(away, component="containerd", end=cluster.kill)),
-        on_node(name="agent's process killed", do=agent_killed, weight=4),
-        on_node(name="real pod deleted", do=functools.partial(faults.pod_deleted, force=False), weight=3),
-        on_node(name="real pod removed by force", do=functools.partial(faults.pod_deleted, force=True), weight=3),
+        on_node(name="agent's process killed", do=needing(agent_killed), weight=4),
+        on_node(name="real pod deleted", do=needing(faults.pod_deleted, force=False), weight=3),
+        on_node(name="real pod removed by force", do=needing(faults.pod_deleted, force=True), weight=3),
         on_node(name="node deleted", do=node_deleted),
-        on_node(name="node given up", do=functools.partial(given_up, deleted=False), weight=0),
-        on_node(name="node deleted for good", do=functools.partial(given_up, deleted=True), weight=0),
+        on_node(name="node given up", do=needing(given_up, deleted=False), weight=0),
+        on_node(name="node deleted for good", do=needing(given_up, deleted=True), weight=0),
     ]
     kinds += [
         Kind(

@@ -42,7 +42,7 @@ _LAST_WORDS = 200  # bytes
 _LOOK_SECONDS = 1.0
 
 
-class _Shared:
+class Shared:
     """A few numbers, and some text at the end, that server and child both see."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _live(order: Mapping[str, Any], shared: _Shared) -> int:
+def _live(order: Mapping[str, Any], shared: Shared) -> int:
     """What a child does with its life."""
     _die_with_parent()
     signal.set_wakeup_fd(-1)
@@ -122,7 +122,7 @@ def _live(order: Mapping[str, Any], shared: _Shared) -> int:
     return asyncio.run(operator.operate(config, reached=shared.reached))
 
 
-def _watch_the_end(shared: _Shared) -> None:
+def _watch_the_end(shared: Shared) -> None:
     """See when kopf begins to stop its own tasks: from then on it listens to nothing, so it has to be gone soon."""
     stop = aiotasks.stop
 
@@ -136,7 +136,7 @@ def _watch_the_end(shared: _Shared) -> None:
 
 class _Server:
     def __init__(self) -> None:
-        self._children: dict[int, _Shared] = {}
+        self._children: dict[int, Shared] = {}
         self._late: set[int] = set()
 
     def serve(self) -> None:
@@ -182,7 +182,7 @@ class _Server:
             if shared is not None:
                 shared.arm(order["step"], order["signal"], order["nth"])
             return
-        shared = _Shared()
+        shared = Shared()
         shared.arm(order["step"], order["signal"], order["nth"])
         pid = os.fork()
         if pid == 0:

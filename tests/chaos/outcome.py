@@ -44,6 +44,11 @@ class Outcome:
         """Whether nothing was broken, and everything that was to be tried was tried."""
         return not self.violations and not self.complaints
 
+    @property
+    def word(self) -> str:
+        """How it ended, in a word or two."""
+        return "every invariant held" if self.held else "BROKEN" if self.violations else "not complete"
+
 
 def combine(parts: Sequence[Outcome], *, seed: int, wanted: int) -> Outcome:
     """One outcome of several scenes that were played at the same time."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hack import playground
-from tests.chaos import objects, observer, scripts
+from tests.chaos import api, kubelet, objects, observer, scripts
 
 _IMAGE = "docker.io/library/busybox:1.36"
 _STAND_IN = pathlib.Path(__file__).with_name("fake-claude.sh")
@@ -26,13 +26,14 @@ _EVICT_SECONDS = 5  # after the node was given up, instead of five minutes
 class RealNode:
     """Use it with ``async with``; takes the place of ``kubelet.Kubelet``."""
 
-    def __init__(self, *, volume: pathlib.Path, eye: observer.Observer, seed: str) -> None:
+    def __init__(self, client: api.Api, *, volume: pathlib.Path, eye: observer.Observer, seed: str) -> None:
+        self._api = client
         self._folder = volume / "stand-in"
         self._eye = eye
         self._rng = random.Random(seed)  # noqa: S311 - replayable, guards nothing
         self._at_work: dict[str, dict[str, Mapping[str, str]]] = {}  # by agent and pod name
         self._read = 0
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "RealNode":
         """Lay out on the volume what the stand-ins need."""
@@ -44,14 +45,16 @@ class RealNode:
         (self._folder / "ledger").touch()
         for path in (self._folder.parent, self._folder, *self._folder.iterdir()):
             os.chown(path, playground.AGENT_UID, playground.AGENT_UID)
-        self._task = asyncio.create_task(self._follow())
+        # Of a cluster whose nodes are all lost Kubernetes gives up none: it takes itself for what is cut off.
+        second = kubelet.be_a_node(self._api)
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(second)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Look no more."""
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def take(self, run_id: str, agent: str, attempts: tuple[scripts.Script, ...]) -> Mapping[str, Any]:
         """What the AgentRun must say for its agent to do this."""

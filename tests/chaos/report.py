@@ -49,9 +49,8 @@ def render(outcome: Outcome) -> str:
     """Render the report for people."""
     broken = collections.Counter(violation.invariant for violation in outcome.violations)
     kinds, ends = _by_kind(outcome), dict(outcome.ends.most_common())
-    word = "every invariant held" if outcome.held else "BROKEN"
     lines = [
-        f"# Chaos: {word}",
+        f"# Chaos: {outcome.word}",
         "",
         f"**{len(outcome.hits)} faults** in {outcome.seconds:.0f} s, seed {outcome.seed}, {outcome.scenes} namespaces, "
         f"while {outcome.runs} AgentRuns came and went under {outcome.operators} operators. An observer that watches "

@@ -172,6 +172,7 @@ class Scene:
         self.work = work
         self.between = between
         self.keeper = keeper
+        self._chosen: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
 
     def path(self, kind: str, name: str = "", sub: str = "") -> str:
@@ -185,14 +186,25 @@ class Scene:
     def victim(
         self, kind: str, rng: random.Random, fits: Callable[[Mapping[str, Any]], bool]
     ) -> Mapping[str, Any] | None:
-        """One object of a live run, chosen by the seed among those that fit."""
+        """One object of a live run, chosen by the seed among those that fit; none is chosen twice."""
+        found = self.candidates(kind, fits)
+        if not found:
+            return None
+        chosen = rng.choice(sorted(found, key=lambda body: str(body["metadata"]["name"])))
+        self._chosen.add(str(chosen["metadata"]["uid"]))
+        return chosen
+
+    def candidates(self, kind: str, fits: Callable[[Mapping[str, Any]], bool]) -> list[Mapping[str, Any]]:
+        """The objects of live runs that fit."""
         alive = {run["metadata"]["uid"] for run in self.work.alive()}
-        found = [
+        return [
             body
-            for body in self.eye.now(kind).values()
-            if not objects.is_deleted(body) and self.run_of(kind, body) in alive and fits(body)
+            for uid, body in self.eye.now(kind).items()
+            if uid not in self._chosen
+            and not objects.is_deleted(body)
+            and self.run_of(kind, body) in alive
+            and fits(body)
         ]
-        return rng.choice(sorted(found, key=lambda body: str(body["metadata"]["name"]))) if found else None
 
     def run_of(self, kind: str, body: Mapping[str, Any]) -> str:
         """The uid of the AgentRun behind an object."""

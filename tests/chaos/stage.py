@@ -48,7 +48,7 @@ async def setting(
         node: kubelet.Kubelet | realnode.RealNode
         if cluster.real:
             manner, settings = load.REAL, {}
-            node = await enter(realnode.RealNode(volume=volume, eye=eye, seed=f"{own}-kubelet"))
+            node = await enter(realnode.RealNode(client, volume=volume, eye=eye, seed=f"{own}-kubelet"))
             await _wait_for_claim(client, namespace)
         else:
             manner, settings = load.Manner(), _QUICK

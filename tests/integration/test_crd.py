@@ -182,7 +182,7 @@ def stored(api: Api, namespace: str) -> Mapping[str, Any]:
     specs = {"full": FULL, "bare": BARE, "stopping": {**BARE, "cancel": True}, "large": LARGE}
     created = {}
     for name, spec in specs.items():
-        body = {**builders.agent_run(name=name, namespace=namespace), "spec": copy.deepcopy(spec)}
+        body = {**builders.agent_run(), "metadata": {"name": name}, "spec": copy.deepcopy(spec)}
         status, created[name] = api.call("POST", f"{namespace}/agentruns?fieldValidation=Strict", body)
         assert status == 201, created[name]
     return created

@@ -449,6 +449,20 @@ async def test_a_job_is_adopted_as_it_was_seen(place: Place, client: kube.HttpKu
         await client.adopt_job(seen, metadata)
 
 
+async def test_only_exactly_this_pod_is_deleted(place: Place, client: kube.HttpKubeClient) -> None:
+    """A later one of its name stays; one that is not there is no error."""
+    pod = {"containers": [{"name": "claude", "image": "a"}], "nodeName": kubelet.NODE}
+    place.run("create", "-f", "-", stdin={"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": pod})
+    seen = facts.parse_pod(place.get("pod", "one"))
+
+    await client.delete_pod(place.namespace, dataclasses.replace(seen, uid=str(uuid.uuid4())))
+    assert "deletionTimestamp" not in place.get("pod", "one")["metadata"]
+    await client.delete_pod(place.namespace, dataclasses.replace(seen, name="missing"))
+    await client.delete_pod(place.namespace, seen)
+
+    assert "deletionTimestamp" in place.get("pod", "one")["metadata"]
+
+
 async def test_a_secret_is_adopted(place: Place, client: kube.HttpKubeClient) -> None:
     """It has one owner then; one that is not there is no error."""
     await client.create_secret(place.secret("kept"))
@@ -741,6 +755,7 @@ CALLS: dict[str, Callable[[kube.HttpKubeClient], Awaitable[object]]] = {
     "adopt_job": lambda client: client.adopt_job(JOB, {}),
     "adopt_secret": lambda client: client.adopt_secret("team-a", "one", {}),
     "delete_job": lambda client: client.delete_job(JOB),
+    "delete_pod": lambda client: client.delete_pod("team-a", facts.PodFacts(name="one", uid="u")),
     "create_secret": lambda client: client.create_secret({"metadata": {"namespace": "team-a"}}),
     "get_secret_owner": lambda client: client.get_secret_owner("team-a", "one"),
     "get_secret_data": lambda client: client.get_secret_data("team-a", "one"),

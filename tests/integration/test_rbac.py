@@ -112,6 +112,17 @@ def live(site: harness.Site) -> tuple[dict[str, str], bool]:
     site.wait_status("adopting", reattachedFrom="let-go")
     site.patch("adopting", {"spec": {"cancel": True}})
     site.wait_phase("adopting", "Cancelled")
+    site.create("bereft", agent={"id": "kim"})
+    left = kubelet.Pod(site, "bereft")
+    left.run()
+    job_name = site.wait_status("bereft", phase="Running")["job"]["name"]
+    site.kubectl.run("delete", "job", job_name, "-n", site.namespace, "--cascade=orphan")
+    site.patch("bereft", {"spec": {"cancel": True}})  # its pod is deleted, there is no Job any more
+    playground.wait_until(
+        lambda: "deletionTimestamp" in site.get("pod", left.name)["metadata"], seconds=30, what="the pod to be stopped"
+    )
+    left.vanish()
+    site.wait_phase("bereft", "Cancelled")
     site.stop_operator()
     done.write(kubelet.transcript("ok"))
     done.end(0)
@@ -224,6 +235,7 @@ def test_the_runs_ended_as_they_should(life: Life) -> None:
         "queued": "Cancelled",
         "cancelled": "Cancelled",
         "adopting": "Cancelled",
+        "bereft": "Cancelled",
         "replaced": "Cancelled",
         "replacing": "Succeeded",
         "without-volume": "Failed",

@@ -374,6 +374,24 @@ async def test_a_run_whose_job_was_taken_away_from_its_pod_goes_on(scene: Scene,
     assert "delete_pod" not in scene.kube.verbs()
 
 
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_run_whose_job_was_taken_away_keeps_its_deadline(scene: Scene, *, restart: bool) -> None:
+    """Kubernetes watches over it no more, and nobody may know when the Job was started."""
+    scene.add(timeouts={"timeoutSeconds": 60})
+    task = scene.start()
+    await scene.runs(log=INIT)
+    pod = await let_go(scene)
+    if restart:
+        await scene.crash()
+        task = scene.start()
+    scene.run()["status"]["runningTime"] = "2026-01-02T03:04:05Z"
+    await scene.until(lambda: scene.status().get("phase") == "Running")
+    await scene.until(lambda: "delete_pod" in scene.kube.verbs())
+    scene.remove_pods(pod.job_uid)
+    end = await scene.finish(task)
+    assert (end["phase"], end["error"]["code"]) == ("Failed", "timeout")
+
+
 async def test_a_run_whose_job_was_taken_away_can_be_cancelled(scene: Scene) -> None:
     """Then it is the pod that is deleted, once."""
     scene.add()
@@ -874,6 +892,24 @@ async def test_a_run_that_another_operator_has_ended_is_not_started(scene: Scene
     job = scene.job_body()
     assert job is not None
     assert job["metadata"].get("deletionTimestamp")
+
+
+async def test_a_pod_tells_that_its_job_was_started(scene: Scene) -> None:
+    """The watch of Jobs is late: another operator has started the Job, its agent has ended, and its log is to be read."""
+    other = await scene.another()
+    scene.kube.hold = {"start_job"}
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: "start_job" in scene.kube.verbs())
+    body = await scene.job()
+    other.world.saw_job(facts.parse_job(body))
+    second = other.start()
+    scene.log(INIT + RESULT)
+    pod = builders.pod(body, uid="pod-a", phase="Succeeded", main=builders.terminated(exit_code=0))
+    other.world.saw_pod(facts.parse_pod(pod))
+    end = await other.finish(second)
+    assert (end["phase"], end["logEvents"]) == ("Succeeded", 2)
+    task.cancel()
 
 
 # -------------------------------------------------------------------------------------------------- replace and let go

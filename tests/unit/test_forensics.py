@@ -116,6 +116,16 @@ UNSCHEDULABLE = pod(("PodScheduled", "False", "Unschedulable", "0/3 nodes: Insuf
 PULL = forensics.Failure(code=Code.IMAGE_PULL_FAILED, message="The image could not be pulled.")
 COMPLETE, FAILED = job(("Complete", "")), job(("Failed", "BackoffLimitExceeded"))
 LATE = job(("Failed", "DeadlineExceeded"))
+
+
+def cut(finished: str, **fields: Any) -> forensics.Facts:
+    """The facts of a run with a limit of one minute whose agent was killed when its pod was deleted."""
+    agent = dataclasses.replace(exited(143), finished_at=finished)
+    began = job(("Failed", "BackoffLimitExceeded"), started_at="2026-11-21T10:00:00Z")
+    gone = pod(deletion_time="2026-11-21T10:01:12Z")
+    return known(INIT, TOOL, **{"exit": agent, "job": began, "pod": gone, "limit_seconds": 60, **fields})
+
+
 OLD_400 = 'API Error: 400 {"type":"error","error":{"type":"invalid_request_error","message":"%s"},"request_id":"r"}'
 
 # ------------------------------------------------------------------------------------------------ the table
@@ -194,6 +204,11 @@ CLUSTER: list[Row] = [
     ("a condition that is not true", known(INIT, TEXT, code=0, pod=pod(("DisruptionTarget", "False", "x", ""))), Code.TRUNCATED),
     ("Job deadline", known(INIT, TOOL, code=143, job=LATE), Code.TIMEOUT),
     ("Job gone, exit unseen, the CLI was interrupted", known(INIT, TEXT, ended("error_during_execution", terminal_reason="aborted_tools"), job=job(gone=True)), Code.JOB_DELETED_EXTERNALLY),
+    ("Job deadline, of which Kubernetes lost sight", cut("2026-11-21T10:01:00Z"), Code.TIMEOUT),
+    ("killed with its pod before the Job's time was up", cut("2026-11-21T10:00:59Z"), Code.TRUNCATED),
+    ("killed after the limit, and nobody deleted its pod", cut("2026-11-21T10:02:00Z", pod=pod()), Code.TRUNCATED),
+    ("killed, and it is not known when the Job began", cut("2026-11-21T10:02:00Z", job=FAILED), Code.TRUNCATED),
+    ("killed, and there is no limit", cut("2026-11-21T10:02:00Z", limit_seconds=0), Code.TRUNCATED),
     ("Job deadline, pod never there", known(job=LATE), Code.TIMEOUT),
     ("init container failed", known(pod=pod(init=(INIT_OK, INIT_BAD), main=waiting("PodInitializing"))), Code.INIT_FAILED),
     ("init container failed without words", known(pod=pod(init=(facts.ContainerFacts(name="i", terminated=True, exit_code=2),))), Code.INIT_FAILED),

@@ -557,3 +557,45 @@ def test_a_log_lacks_its_end_if_the_script_says_so_or_the_file_is_short(
     assert ending.lacks_its_end(drained, exited(0, message=message)) is lacks
     assert ending.lacks_its_end(said(*events), exited(0, message=message)) is False
     assert ending.lacks_its_end(drained, None) is False
+
+
+# ------------------------------------------------------------------------------------------ after a restart
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({}, 90),
+        ({"logBytes": 3}, 90),
+        ({"lastOutputTime": "2026-01-02T03:04:15Z"}, 90),
+        ({"lastOutputTime": "2026-01-02T03:04:15Z", "logBytes": 2}, 90),
+        ({"lastOutputTime": "2026-01-02T03:04:15Z", "logBytes": 3}, 10),
+    ],
+)
+def test_what_is_on_record_already_did_not_come_just_now(written: dict[str, Any], expected: int) -> None:
+    """An operator that starts reads every log from its beginning; only what is more than before is new."""
+    transcript = dataclasses.replace(progress.Progress().snapshot(), bytes=3)
+    log = status.LogSeen(transcript=transcript, found=True, last_growth=at(90))
+    assert log.as_known(written).last_growth == at(expected)
+
+
+def test_a_log_that_nobody_has_read_stays_unread() -> None:
+    """There is no time to take over."""
+    assert status.LogSeen().as_known({"lastOutputTime": "2026-01-02T03:04:15Z", "logBytes": 0}) == status.LogSeen()
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (status.LogSeen(), "Following"),
+        (status.LogSeen(found=True, last_growth=at(1)), "Following"),
+        (status.LogSeen(last_growth=at(1)), "WaitingForLog"),
+        (status.LogSeen(stuck=True), "Stuck"),
+        (status.LogSeen(followed=False), "NoVolume"),
+    ],
+)
+def test_a_log_that_was_followed_is_so_after_a_restart(log: status.LogSeen, reason: str) -> None:
+    """Until the new operator has looked itself; each needless change would be a write for every run."""
+    written = {"conditions": [{"type": "LogStreaming", "status": "True", "reason": "Following"}]}
+    assert conditions.describe_log(log, written)[1] == reason
+    assert conditions.describe_log(log, {})[1] == ("WaitingForLog" if log == status.LogSeen() else reason)

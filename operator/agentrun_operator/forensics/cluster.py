@@ -1,5 +1,6 @@
 """Causes that Kubernetes knows: the pod could not start, or something took it away."""
 
+import datetime
 from collections.abc import Callable, Iterator
 
 from agentrun_operator import errors, facts
@@ -83,7 +84,7 @@ def _evicted(known: case.Facts) -> case.Failure | None:
 
 def _deadline(known: case.Facts) -> case.Failure | None:
     failure = known.job.failure if known.job else None
-    if failure is None or failure.reason != "DeadlineExceeded":
+    if failure is None or (failure.reason != "DeadlineExceeded" and not _was_cut_at_the_limit(known)):
         return None
     text = messages.sentence(
         "Kubernetes stopped the Job because it ran longer than its limit"
@@ -91,6 +92,21 @@ def _deadline(known: case.Facts) -> case.Failure | None:
         "Raise the limit if the work needs more time; the session can be resumed.",
     )
     return case.Failure(code=_Code.TIMEOUT, message=text)
+
+
+def _was_cut_at_the_limit(known: case.Facts) -> bool:
+    """Whether the agent was killed with its pod when the Job's time was up.
+
+    The Job controller deletes the pod and then writes down why. When that write fails, it finds a failed pod the next
+    time, and says BackoffLimitExceeded.
+    """
+    job, pod, agent = known.job, known.pod, known.agent
+    if not (known.limit_seconds and known.killed and pod is not None and pod.deleting):
+        return False
+    if job is None or agent is None or not (job.started_at and agent.finished_at):
+        return False
+    began, ended = map(datetime.datetime.fromisoformat, (job.started_at, agent.finished_at))
+    return (ended - began).total_seconds() >= known.limit_seconds
 
 
 def _init_failed(known: case.Facts) -> case.Failure | None:

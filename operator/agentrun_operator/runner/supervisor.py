@@ -173,7 +173,7 @@ class Supervisor:
             now=_now(),
             job=job,
             pod=pod,
-            log=self._log.seen(pod),
+            log=self._log.seen(pod).as_known(self._record.status),
             busy_with=self._still_busy(run),
             occupied=occupying is not None and not own_leftover,
             own_leftover=own_leftover,
@@ -204,6 +204,8 @@ class Supervisor:
     def _job(self, run: models.AgentRun) -> facts.JobFacts | None:
         job = self._deps.world.job_of(run)
         recorded = self._record.status.get("job")
+        if job is not None and job.held and self._deps.world.pod_of(job.uid) is not None:
+            return dataclasses.replace(job, suspended=False, gate="")  # a pod says so, before the watch of Jobs does
         if job is not None and job.gone and job.held and not recorded:
             return None  # it never had a pod, and nobody was told of it
         if job is not None or not recorded:

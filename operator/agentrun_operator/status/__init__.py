@@ -230,11 +230,15 @@ def _stop_reason(run: models.AgentRun, seen: Observed, config: settings.Settings
 
 
 def _is_overdue(run: models.AgentRun, seen: Observed) -> bool:
-    """Whether Kubernetes, whose task it is, has let the deadline and its grace pass."""
+    """Whether Kubernetes, whose task it is, has let the deadline and its grace pass.
+
+    It watches over Jobs. Of one that was taken away from its pod, perhaps nobody knows any more when it was started.
+    """
     limits = run.spec.timeouts
-    if not limits.timeout_seconds or seen.job is None or seen.job.suspended or not seen.job.started_at:
+    if not limits.timeout_seconds or seen.job is None or seen.job.suspended:
         return False
-    return _age(seen.job.started_at, seen.now) >= limits.timeout_seconds + limits.grace_seconds
+    since = seen.job.started_at or (seen.job.gone and seen.written.get("runningTime"))
+    return bool(since) and _age(str(since), seen.now) >= limits.timeout_seconds + limits.grace_seconds
 
 
 def _is_preempted(seen: Observed) -> bool:

@@ -48,8 +48,11 @@ def rfc3339(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def describe_log(log: LogSeen) -> tuple[str, str, str]:
+def describe_log(log: LogSeen, written: Mapping[str, Any]) -> tuple[str, str, str]:
     """Status, reason and message of LogStreaming."""
+    before = find(written, models.ConditionType.LOG_STREAMING) or {}
+    if before.get("reason") == "Following" and log.followed and not log.stuck and log.last_growth is None:
+        return "True", "Following", ""  # an operator that was started again has not looked yet
     if not log.followed:
         return "False", "NoVolume", "The operator does not see the shared volume; it reads the pod's log at the end."
     if log.stuck:

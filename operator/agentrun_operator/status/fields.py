@@ -54,7 +54,9 @@ def live(run: models.AgentRun, job: facts.JobFacts, seen: Observed, *, stalled: 
     if pod.ready:
         status.setdefault("runningTime", ending.main_container(seen).started_at or conditions.rfc3339(seen.now))
     conditions.set_condition(status, seen, models.ConditionType.POD_READY, str(pod.ready), pod.reason, pod.message)
-    conditions.set_condition(status, seen, models.ConditionType.LOG_STREAMING, *conditions.describe_log(seen.log))
+    conditions.set_condition(
+        status, seen, models.ConditionType.LOG_STREAMING, *conditions.describe_log(seen.log, seen.written)
+    )
     if stalled or conditions.find(status, models.ConditionType.STALLED):
         conditions.set_condition(
             status, seen, models.ConditionType.STALLED, *conditions.describe_stall(seen, stalled=stalled)

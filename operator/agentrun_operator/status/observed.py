@@ -31,6 +31,13 @@ class LogSeen:
         """Whether there are words of the agent in it that reach the status."""
         return self.drained or self.transcript.result is not None
 
+    def as_known(self, written: Mapping[str, Any]) -> "LogSeen":
+        """The same, but what is on record already did not come just now: an operator that starts reads all of it."""
+        known = written.get("lastOutputTime")
+        if self.last_growth is None or not known or self.transcript.bytes != written.get("logBytes"):
+            return self
+        return dataclasses.replace(self, last_growth=datetime.datetime.fromisoformat(known))
+
     def cleaned(self, redactor: redaction.Redactor) -> "LogSeen":
         """The same without credentials, in whatever is quoted anywhere."""
         said = self.transcript
