@@ -177,6 +177,18 @@ async def test_a_run_that_is_deleted_before_its_job_is_there_ends_as_well(daemon
     assert (daemon.status["phase"], daemon.kube.jobs, daemon.kube.secrets) == ("Cancelled", {}, {})
 
 
+async def test_a_start_that_another_operator_has_made_vain_leaves_nothing(daemon: Daemon) -> None:
+    """It has ended the run, so kopf cancels the daemon: what that has just made is removed."""
+    daemon.kube.hold = {"write_run_status"}
+    await daemon.until(lambda: "write_run_status" in daemon.kube.verbs())
+    assert len(daemon.kube.jobs) == 1
+    daemon.raw["status"] = {"phase": "Failed", "reason": "QuotaExceeded", "message": "Theirs."}
+    daemon.stop(Why.FILTERS_MISMATCH)
+    await daemon.task
+    assert daemon.status["message"] == "Theirs."
+    assert (daemon.kube.secrets, "delete_job" in daemon.kube.verbs()) == ({}, True)
+
+
 async def test_when_the_operator_exits_during_a_deletion_the_next_one_finishes_it(daemon: Daemon) -> None:
     """The second cancellation is final."""
     await daemon.running()

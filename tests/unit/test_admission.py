@@ -641,8 +641,9 @@ async def test_a_job_that_is_not_to_be_adopted_is_waited_for(scene: Scene, why: 
     ["gone", "has ended"],
 )
 @pytest.mark.parametrize("when", ["before", "at the gate"])
-async def test_a_held_job_that_nobody_will_start_is_removed(scene: Scene, owner: str, when: str) -> None:
-    """It never had a pod, and would hold everybody up for ever."""
+@pytest.mark.parametrize("secrets", ["its own", "another's", "gone"])
+async def test_a_held_job_that_nobody_will_start_is_removed(scene: Scene, owner: str, when: str, secrets: str) -> None:
+    """It never had a pod, and would hold everybody up for ever; its Secret goes with it."""
     dead = rival(scene, run=owner == "has ended", creationTimestamp=EARLIER)
     if owner == "has ended":
         scene.kube.runs["team-a", "rival"]["status"] = {"phase": "Failed"}
@@ -650,12 +651,17 @@ async def test_a_held_job_that_nobody_will_start_is_removed(scene: Scene, owner:
         store(scene, dead)
     else:
         appears_with_the_own_one(scene, dead)
+    secret = names.prompt_secret_name(dead["metadata"]["name"])
+    owners = dead["metadata"]["ownerReferences"] if secrets == "its own" else []
+    if secrets != "gone":
+        scene.kube.secrets["team-a", secret] = {"metadata": {"namespace": "team-a", "ownerReferences": owners}}
     scene.add(taskId="T-1")
     task = scene.start()
     await scene.until(lambda: dead["metadata"].get("deletionTimestamp"))
     remove(scene, dead)
     assert (await play(scene, task))["phase"] == "Succeeded"
     assert [what for verb, what in scene.kube.calls if verb == "delete_job"] == [dead["metadata"]["name"]]
+    assert (("team-a", secret) in scene.kube.secrets) == (secrets == "another's")
 
 
 async def test_a_held_job_whose_run_waits_elsewhere_is_left_alone(scene: Scene) -> None:

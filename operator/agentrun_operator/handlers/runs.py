@@ -23,16 +23,17 @@ async def saw(event: kopf.RawEvent, uid: str, memo: runner.Deps, **_: Any) -> No
 
 
 async def supervise(body: kopf.Body, stopped: kopf.DaemonStopped, memo: runner.Deps, **_: Any) -> None:
-    """Follow one run to its end, also when its end is that somebody deletes it."""
+    """Follow one run to its end, also when that is a deletion, or another operator's doing."""
     supervisor = runner.Supervisor(memo, lambda: body)
     try:
         await supervisor.run()
     except asyncio.CancelledError:
-        if body.metadata.get("deletionTimestamp") is None or _operator_exits(stopped):
+        deleted = body.metadata.get("deletionTimestamp") is not None
+        if _operator_exits(stopped) or (is_live(body.status) and not deleted):
             raise
     else:
         return
-    await runner.Supervisor(memo, lambda: body).run()
+    await runner.Supervisor(memo, lambda: body).run(resumed=True)
 
 
 def _operator_exits(stopped: kopf.DaemonStopped) -> bool:

@@ -98,7 +98,7 @@ async def _meet(deps: Deps, run: models.AgentRun, job: facts.JobFacts, record: R
     if job.deleting or not await _is_orphan(deps, job):
         return words
     if job.held:
-        await deps.client.delete_job(job)  # it never had a pod, and nobody is there to start it
+        await _clear_gate(deps, job)
         return words
     if not run.spec.reattach:
         return words
@@ -118,6 +118,21 @@ async def _clear(deps: Deps, jobs: Iterable[facts.JobFacts]) -> None:
             await deps.client.delete_job(job)
             await deps.client.delete_secret(job.namespace, names.prompt_secret_name(job.name))
             _log.info("orphan_removed", job=job.name)
+
+
+async def _clear_gate(deps: Deps, job: facts.JobFacts) -> None:
+    """Remove a held Job that never had a pod and that nobody is there to start, and the Secret made for it.
+
+    The Job goes last: as long as it is there, whoever needs the agent comes by again.
+    """
+    secret = names.prompt_secret_name(job.name)
+    try:
+        owner = await deps.client.get_secret_owner(job.namespace, secret)
+    except errors.NotFoundError:
+        owner = None
+    if owner == job.owner_uid:
+        await deps.client.delete_secret(job.namespace, secret)
+    await deps.client.delete_job(job)
 
 
 async def _is_orphan(deps: Deps, job: facts.JobFacts) -> bool:
@@ -172,7 +187,7 @@ async def _pass_gate(deps: Deps, run: models.AgentRun, uid: str, record: Record)
         turn = guard.decide(mine, jobs)
         if turn.wait_for is not None:
             if turn.wait_for.held and await _is_orphan(deps, turn.wait_for):
-                await deps.client.delete_job(turn.wait_for)
+                await _clear_gate(deps, turn.wait_for)
             return worlds.describe(turn.wait_for, of=run)
         deps.reached(Step.GUARD_PASSED)
         try:

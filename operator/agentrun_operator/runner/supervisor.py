@@ -53,8 +53,11 @@ class Supervisor:
         self._credential = ""
         self._backoff = 0.0
 
-    async def run(self) -> None:
-        """Follow the run to its end. Returns then; may be cancelled at any time."""
+    async def run(self, *, resumed: bool = False) -> None:
+        """Follow the run to its end. Returns then; may be cancelled at any time.
+
+        ``resumed``: another supervisor of the run was cancelled here, perhaps in the middle of a step.
+        """
         try:
             run = self._record.run()
         except errors.InvalidRunError as e:
@@ -64,7 +67,7 @@ class Supervisor:
             run=f"{run.metadata.namespace}/{run.metadata.name}", agent=run.spec.agent.id, company=run.spec.company_id
         )
         self._attempt = run.attempt
-        changed, looked = self._deps.world.join(run), False
+        changed, looked = self._deps.world.join(run), resumed
         try:
             while not (run.is_final or self._record.is_final or run.lets_go):
                 looked = True
@@ -286,9 +289,10 @@ class Supervisor:
         while not self._record.status.get("job"):
             job = self._deps.world.job_of(run)
             try:
-                if job is not None and job.held and not job.gone:
+                await objects.delete_secret(self._deps, run, None)
+                if job is not None and job.held and not job.gone:  # last: while it is there, others clean up, too
                     await self._deps.client.delete_job(job)
-                return await objects.delete_secret(self._deps, run, None)
+                return
             except errors.ApiError as e:
                 _log.warning("api_trouble", action="take back", error=str(e), status=e.status)
                 await asyncio.sleep(self._next_backoff(e))
