@@ -31,7 +31,7 @@ _NODE_CLUSTER = "chaos-node"
 _SHORT = 200
 _LONG = 1000
 _NODE_FAULTS = 30
-_SCENES = 3
+_SCENES = 2
 _LAST_LINES = 60
 
 

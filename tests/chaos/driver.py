@@ -14,7 +14,7 @@ _FAULTS_PER_ROUND = 100
 _REST_SECONDS = 150
 _AHEAD = 0.05
 _WAIT_SECONDS = 30
-_SURE_SECONDS = 5  # so late can be what explains a change: watches do not tell in the order of things
+_SURE_SECONDS = 30  # so late can be what explains a change: watches do not tell in the order of things
 _TRIES = 4  # a fault that did not take effect is tried again so often
 
 
