@@ -302,9 +302,10 @@ async def test_one_file_that_hangs_stalls_neither_its_neighbours_nor_the_event_l
     assert hanging.tail.view().transcript.bytes == len(INIT)
     hanging.write(RESULT)
     volume.tell("answer")
-    await until(hanging.is_read)
+    # That the volume answers again is noticed by whoever watches over the reader, a moment after it has read on.
+    await until(lambda: hanging.is_read() and not hanging.tail.view().stuck)
     seen = hanging.tail.view()
-    assert (seen.stuck, seen.transcript.turns, seen.transcript.results) == (False, 1, 1)
+    assert (seen.transcript.turns, seen.transcript.results) == (1, 1)
     assert max(heartbeat) < 1
 
 
