@@ -693,3 +693,16 @@ async def test_a_list_twice_is_as_good_as_once(scene: Scene) -> None:
     for run in scene.runs.values():
         scene.world.leave(run)
     assert kept(scene.world) == {}
+
+
+async def test_of_two_pods_of_one_job_the_end_of_one_says_nothing_of_the_other(shown: world.World) -> None:
+    """Kubernetes made a second one, which refused to start; the Job is gone, and the first pod works on."""
+    run, waiting = make_run("a"), make_run("b")
+    job = make_job(run)
+    shown.saw_job(job)
+    shown.saw_pod(make_pod(job, "first"))
+    shown.saw_pod(make_pod(job, "second", phase="Failed"))
+    shown.saw_job(gone(job))
+    assert "although its Job is gone" in shown.busy_with(waiting)
+    shown.saw_pod(pod_gone(make_pod(job, "first")))
+    assert shown.busy_with(waiting) == ""

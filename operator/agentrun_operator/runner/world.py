@@ -26,7 +26,7 @@ class _Agent:
     lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
     waiting: dict[str, tuple[int, str, str]] = dataclasses.field(default_factory=dict)  # run uid → its place
     jobs: dict[str, facts.JobFacts] = dataclasses.field(default_factory=dict)  # by Job uid
-    pods: dict[str, facts.PodFacts] = dataclasses.field(default_factory=dict)  # by Job uid; those that have not ended
+    pods: dict[str, facts.PodFacts] = dataclasses.field(default_factory=dict)  # by pod uid; those that have not ended
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +113,8 @@ class World:
         in_the_way += [job for job in others if _is_ahead(job, mine)]
         if in_the_way:
             return Occupant(words=describe(in_the_way[0], of=run), job=in_the_way[0])
-        for job_uid, pod in agent.pods.items():
-            known = self._jobs.get(job_uid)
+        for pod in agent.pods.values():
+            known = self._jobs.get(pod.job_uid)
             if known is None or known.gone:
                 return Occupant(words=describe_stray(pod))
         return None
@@ -244,12 +244,15 @@ class World:
         self._agents[job.agent_key].jobs[job.uid] = job
 
     def _note_stray(self, pod: facts.PodFacts) -> None:
-        """Remember which pods have not ended: an agent is not free while one of its pods is at work, Job or no Job."""
+        """Remember which pods have not ended: an agent is not free while one of its pods is at work, Job or no Job.
+
+        By the pod: of two that Kubernetes made for one Job, the end of one says nothing of the other.
+        """
         if not pod.finished:
-            self._agents[pod.agent_key].pods[pod.job_uid] = pod
+            self._agents[pod.agent_key].pods[pod.uid] = pod
             return
         agent = self._agents.get(pod.agent_key)
-        if agent is not None and agent.pods.pop(pod.job_uid, None) is not None:
+        if agent is not None and agent.pods.pop(pod.uid, None) is not None:
             self._wake_waiting(pod.agent_key)
             self._tidy(pod.agent_key)
 
