@@ -25,9 +25,17 @@ def make(
         secrets=runner.SecretValues(config, client, own_pod),
         caretaker=runner.Caretaker(config, client, world.live_logs),
         announcer=runner.Announcer(config, client),
+        stragglers=runner.Stragglers(client, world.is_followed),
     )
     _made.append(made)
     return made
+
+
+async def look_around(made: runner.Deps) -> None:
+    """See all Jobs and pods once, without the watches that a real start begins."""
+    for namespace in made.config.watched_namespaces or ("",):
+        made.world.listed_jobs(namespace, *await made.client.all_jobs(namespace).list())
+        made.world.listed_pods(namespace, *await made.client.all_pods(namespace).list())
 
 
 def close_all() -> None:

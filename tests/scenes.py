@@ -78,6 +78,7 @@ class Scene:
         body["spec"] = {**body["spec"], **spec}
         if deleted:
             body["metadata"]["deletionTimestamp"] = builders.CREATED
+        body["metadata"]["resourceVersion"] = self.kube.next_version()
         for operator in self.operators():
             operator.world.wake(f"uid-{name}")
 
@@ -92,7 +93,7 @@ class Scene:
         """Another operator of the same cluster, which has looked around and sees what this one sees from now on."""
         other = Scene(self.volume, cluster=self.kube)
         self.others.append(other)
-        await runner.keep_in_sync(other.deps, once=True)
+        await deps.look_around(other.deps)
         return other
 
     async def crash(self) -> None:
@@ -104,7 +105,7 @@ class Scene:
         self.world = runner.World()
         self.deps = deps.make(self.config, self.kube, world=self.world, tailer=self.tailer)
         self.kube.hold = set()
-        await runner.keep_in_sync(self.deps, once=True)
+        await deps.look_around(self.deps)
 
     def run(self, name: str = "a") -> Body:
         """The AgentRun."""
@@ -121,20 +122,22 @@ class Scene:
         self.tasks.append(task)
         return task
 
-    def watch(self) -> None:
-        """Show all operators each change of a Job, from now on."""
-        self.tasks.append(asyncio.create_task(self._watch()))
+    def watch(self, *, in_order: bool = False) -> None:
+        """Show all operators each change of a Job, from now on; ``in_order``: and that nothing was left out."""
+        self.tasks.append(asyncio.create_task(self._watch(in_order=in_order)))
 
-    async def _watch(self) -> None:
+    async def _watch(self, *, in_order: bool) -> None:
         while True:
             for operator in self.operators():
                 there = {job.uid: job for job in map(facts.parse_job, self.kube.jobs.values())}
-                known = operator.world.known().jobs
+                known = {job.uid: job for job in operator.world.jobs()}
                 for uid in known.keys() - there.keys():
                     operator.world.saw_job(dataclasses.replace(known[uid], gone=True))
                 for uid, job in there.items():
                     if known.get(uid) != job:
                         operator.world.saw_job(job)
+                if in_order:
+                    operator.world.jobs_shown("", self.kube.newest())
             await asyncio.sleep(0.001)
 
     async def until(self, condition: Callable[[], Any]) -> None:
@@ -201,7 +204,8 @@ class Scene:
         return self.show_pod(body)
 
     def show_pod(self, body: Body) -> facts.PodFacts:
-        """A pod is there, and is shown to everybody."""
+        """A pod is there as it is now, and is shown to everybody."""
+        body["metadata"]["resourceVersion"] = self.kube.next_version()
         self.kube.pods["team-a", body["metadata"]["name"]] = body
         pod = facts.parse_pod(body)
         for operator in self.operators():
@@ -246,6 +250,7 @@ class Scene:
         body = self.job_body(name, number)
         assert body is not None
         body["status"] = {"conditions": [{"type": condition, "status": "True", "reason": "X"}]}
+        body["metadata"]["resourceVersion"] = self.kube.next_version()
         for operator in self.operators():
             operator.world.saw_job(facts.parse_job(body))
 

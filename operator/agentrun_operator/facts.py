@@ -61,6 +61,8 @@ class PodFacts:
 
     name: str
     uid: str
+    namespace: str = ""
+    version: str = ""
     job_uid: str = ""
     agent_key: str = ""
     phase: str = "Pending"
@@ -180,13 +182,16 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
     meta = shapes.mapping(body.get("metadata"))
     labels = shapes.mapping(meta.get("labels"))
     status = shapes.mapping(body.get("status"))
+    namespace = shapes.text(meta.get("namespace"))
     containers = [_container(shapes.mapping(c)) for c in shapes.sequence(status.get("containerStatuses"))]
     return PodFacts(
         name=shapes.text(meta.get("name")),
         uid=shapes.text(meta.get("uid")),
+        namespace=namespace,
+        version=shapes.text(meta.get("resourceVersion")),
         # The label stays when the Job is deleted in such a way that its pod loses its owner.
         job_uid=shapes.text(_controller(meta).get("uid")) or shapes.text(labels.get(_LABEL_JOB_UID)),
-        agent_key=_agent_key(shapes.text(meta.get("namespace")), labels),
+        agent_key=_agent_key(namespace, labels),
         phase=shapes.text(status.get("phase")) or "Pending",
         node=shapes.text(shapes.mapping(body.get("spec")).get("nodeName")),
         reason=shapes.text(status.get("reason")),

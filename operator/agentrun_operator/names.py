@@ -93,6 +93,11 @@ def agent_key(namespace: str, company_id: str, agent_id: str) -> str:
     return f"{namespace}/{label_value(company_id)}/{label_value(agent_id)}"
 
 
+def shard_of(key: str, count: int) -> int:
+    """Which of ``count`` shards an agent belongs to, by its ``agent_key``; 0 to ``count`` - 1, the same for ever."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % count
+
+
 def log_path(*, root: str, company_id: str, agent_id: str, run_id: str, attempt: int = 0) -> str:
     """Path of the log as the agent's pod sees it: ``<root>/<company>/<agent>/<run>.pod.ndjson``.
 

@@ -5,14 +5,15 @@ import contextlib
 import dataclasses
 import pathlib
 import types
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 import kopf
 import pytest
 
-from agentrun_operator import facts, models, settings
+from agentrun_operator import facts, models, names, settings
 from agentrun_operator.handlers import runs
+from agentrun_operator.runner import stragglers
 from tests import builders, deps, fakes
 
 Why = kopf.DaemonStoppingReason
@@ -72,7 +73,7 @@ class Daemon:
 
     def delete(self) -> None:
         """Somebody deletes the AgentRun, and kopf cancels the daemon."""
-        self.raw["metadata"]["deletionTimestamp"] = builders.CREATED
+        self.raw["metadata"] |= {"deletionTimestamp": builders.CREATED, "resourceVersion": self.kube.next_version()}
         self.stop(Why.RESOURCE_DELETED)
 
 
@@ -116,12 +117,57 @@ async def test_a_change_of_the_object_wakes_its_supervisor(daemon: Daemon) -> No
     """spec.cancel is seen at once, not at the next look."""
     await daemon.running()
     daemon.raw["spec"]["cancel"] = True
+    daemon.raw["metadata"]["resourceVersion"] = daemon.kube.next_version()
     event = {"type": "MODIFIED", "object": daemon.raw}
     await runs.saw(event=event, uid=builders.RUN_UID, memo=daemon.memo)  # type: ignore[arg-type]  # a raw event
     await daemon.until(lambda: "delete_job" in daemon.kube.verbs())
     daemon.remove_job()
     await daemon.task
     assert daemon.status["phase"] == "Cancelled"
+
+
+@pytest.mark.parametrize(("kind", "mended"), [(None, True), ("ADDED", True), ("MODIFIED", True), ("DELETED", False)])
+async def test_a_run_that_nobody_follows_is_told_to_those_who_mend(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, kind: str | None, *, mended: bool
+) -> None:
+    """kopf has shown it, and nothing has come of it; the one that has its daemon is left alone."""
+    for constant in ("_LOOK_SECONDS", "_PATIENCE_SECONDS"):
+        monkeypatch.setattr(stragglers, constant, 0.001)
+    await daemon.running()
+    other = daemon.kube.add_run(builders.agent_run(name="other", uid="uid-other"))
+    for body in (daemon.raw, other):
+        for shown in ("ADDED", kind):
+            event = {"type": shown, "object": body}
+            await runs.saw(event=event, uid=body["metadata"]["uid"], memo=daemon.memo)  # type: ignore[arg-type]  # a raw event
+    task = asyncio.create_task(daemon.memo.stragglers.watch())
+    await asyncio.sleep(0.02)
+    task.cancel()
+    written = {what for verb, what in daemon.kube.calls if verb == "write_run_finalizers"}
+    assert written == ({"other"} if mended else set())
+
+
+async def test_a_run_of_another_shard_is_passed_over(daemon: Daemon) -> None:
+    """It has no daemon here, nobody is woken, and nothing of it is counted or mended."""
+    await daemon.running()
+    theirs = dataclasses.replace(
+        daemon.memo, config=daemon.memo.config.model_copy(update={"shard": other_shard(daemon.raw)})
+    )
+    assert runs.is_followed(status={}, body=daemon.raw, memo=daemon.memo)
+    assert not runs.is_followed(status={}, body=daemon.raw, memo=theirs)
+    assert not runs.is_followed(status={"phase": "Failed"}, body=daemon.raw, memo=daemon.memo)
+    run = models.AgentRun.parse(daemon.raw)
+    wake = daemon.memo.world.join(run)
+    event = {"type": "MODIFIED", "object": daemon.raw}
+    for memo, woken in ((theirs, False), (daemon.memo, True)):
+        wake.clear()
+        await runs.saw(event=event, uid=builders.RUN_UID, memo=memo)  # type: ignore[arg-type]  # a raw event
+        assert wake.is_set() is woken
+
+
+def other_shard(body: Mapping[str, Any]) -> str:
+    """The shard of two that the run's agent does not belong to."""
+    run = models.AgentRun.parse(body)
+    return f"{1 - names.shard_of(run.agent_key, 2)}/2"
 
 
 async def test_the_daemon_ends_with_its_run(daemon: Daemon) -> None:

@@ -191,7 +191,7 @@ def test_a_replaced_run_says_by_whom(site: harness.Site) -> None:
 def test_a_failed_attempt_is_followed_by_another(site: harness.Site, attempts: int) -> None:
     """Another Job under another name, the session resumed, its own log; usage and cost of all; then success."""
     site.start_operator()
-    site.create("again", retry={"limit": 2, "backoffSeconds": 1})
+    site.create("again", retry={"limit": 2, "backoffSeconds": 3})
     names_seen, sessions = [], []
     for number in range(attempts):
         pod = kubelet.Pod(site, "again")

@@ -599,6 +599,113 @@ async def test_a_user_reads_the_whole_run(place: Place) -> None:
             await client.get_run(place.namespace, "missing")
 
 
+# --- mirrors of a real API server --------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Mirror:
+    """What is shown of a kind of objects, in order: the versions, and names before them."""
+
+    told: list[str] = dataclasses.field(default_factory=list)
+    lists: int = 0
+
+    async def listed(self, items: list[facts.JobFacts], version: str) -> None:  # noqa: ARG002, RUF029 - as the protocol has it
+        self.told += [item.name for item in items]
+        self.lists += 1
+
+    def changed(self, item: facts.JobFacts, *, gone: bool) -> None:
+        self.told.append(f"-{item.name}" if gone else item.name)
+
+    def reached(self, version: str) -> None:
+        self.told.append(version)
+
+    def before(self, version: str) -> set[str]:
+        """The names that were shown before that version was."""
+        return set(self.told[: self.told.index(version)])
+
+
+@contextlib.asynccontextmanager
+async def mirrored(client: kube.HttpKubeClient, namespace: str) -> AsyncIterator[Mirror]:
+    """The Jobs of a namespace, mirrored from a moment after their first list."""
+    mirror = Mirror()
+    task = asyncio.create_task(kube.Reflector(client.all_jobs(namespace), mirror, what="Jobs").run())
+    try:
+        await eventually(lambda: asyncio.sleep(0, mirror.lists))
+        yield mirror
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_mirror_shows_everything_in_its_order(place: Place, client: kube.HttpKubeClient) -> None:
+    """Once it has come to a Job, it has shown all that were made before: what a run's start rests on."""
+    await client.create_job(place.job("first"))
+    async with mirrored(client, place.namespace) as mirror:
+        assert mirror.told[0] == "first"
+        await client.create_job(place.job("foreign", labels={"app": "web"}))
+        made = await asyncio.gather(*(client.create_job(place.job(f"job-{number}")) for number in range(20)))
+        await eventually(lambda: asyncio.sleep(0, all(job.version in mirror.told for job in made)))
+        in_order = sorted(made, key=lambda job: int(job.version))
+        for number, job in enumerate(in_order):
+            assert {"first", *(other.name for other in in_order[: number + 1])} <= mirror.before(job.version)
+        await client.delete_job(made[0])
+        await eventually(lambda: asyncio.sleep(0, "-job-0" in mirror.told))
+        versions = [int(told) for told in mirror.told if told.isdecimal()]
+        assert versions == sorted(versions)
+        assert not {"foreign", "-foreign"} & set(mirror.told)
+        assert mirror.lists == 1
+
+
+async def test_a_mirror_goes_on_after_the_end_of_a_watch(
+    place: Place, client: kube.HttpKubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it was: the API server says how far the watch has come before it ends it, and nothing is listed anew."""
+    monkeypatch.setattr("agentrun_operator.kube.reflector._WATCH_SECONDS", 3)
+    async with mirrored(client, place.namespace) as mirror:
+        await client.create_job(place.job("one"))
+        await eventually(lambda: asyncio.sleep(0, "one" in mirror.told))
+        await client.create_job(place.job("foreign", labels={"app": "web"}))
+        shown = len(mirror.told)
+        await asyncio.sleep(6)
+        await client.create_job(place.job("two"))
+        await eventually(lambda: asyncio.sleep(0, "two" in mirror.told))
+        bookmarks = mirror.told[shown : mirror.told.index("two")]
+        assert bookmarks
+        assert all(told.isdecimal() for told in bookmarks if told not in {"one", "-one"})
+        assert mirror.lists == 1
+
+
+async def test_a_list_comes_with_its_version(
+    place: Place, client: kube.HttpKubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In however many pages; it is not older than what it shows. An empty one has a version, too."""
+    monkeypatch.setattr("agentrun_operator.kube.http._PAGE", 2)
+    pods, version = await client.all_pods(place.namespace).list()
+    assert (pods, int(version) > 0) == ([], True)
+    made = [await client.create_job(place.job(f"job-{number}")) for number in range(5)]
+    jobs, version = await client.all_jobs(place.namespace).list()
+    assert {job.uid for job in jobs} == {job.uid for job in made}
+    assert int(version) >= max(int(job.version) for job in made)
+
+
+async def test_the_finalizers_of_a_run_are_written_as_it_was_seen(place: Place, client: kube.HttpKubeClient) -> None:
+    """Nothing else of it changes; whoever saw an older state is refused, and so is who means one that is not there."""
+    run = place.create_run("one")
+    body = place.get(harness.RUNS, "one")
+    version = body["metadata"]["resourceVersion"]
+    await client.write_run_finalizers(run, ["example.com/other", names.FINALIZER], version=version)
+    changed = place.get(harness.RUNS, "one")
+    assert changed["metadata"]["finalizers"] == ["example.com/other", names.FINALIZER]
+    assert changed["spec"] == body["spec"]
+    with pytest.raises(errors.ConflictError):
+        await client.write_run_finalizers(run, [], version=version)
+    await client.write_run_finalizers(run, [], version=changed["metadata"]["resourceVersion"])
+    assert "finalizers" not in place.get(harness.RUNS, "one")["metadata"]
+    with pytest.raises(errors.NotFoundError):
+        await client.write_run_finalizers(dataclasses.replace(run, name="missing"), [], version=version)
+
+
 async def gone(question: Awaitable[object]) -> bool:
     """Whether what is asked for does not exist."""
     try:
@@ -614,6 +721,12 @@ async def eventually(ask: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 
         while not (answer := await ask()):  # noqa: ASYNC110 - what is waited for happens on the server
             await asyncio.sleep(0.05)
     return answer
+
+
+async def whole_watch(client: kube.HttpKubeClient) -> list[bytes]:
+    """The lines of a watch of Jobs."""
+    query = {"watch": "1", "resourceVersion": "5"}
+    return [line async for line in client.all_jobs("team-a").watch(query)]
 
 
 async def whole_log(client: kube.HttpKubeClient, namespace: str, *, follow: bool = False) -> bytes:
@@ -746,6 +859,8 @@ async def test_what_an_answer_means(tmp_path: pathlib.Path, answer: bytes, kind:
 
 JOB = facts.JobFacts(name="one", namespace="team-a", uid="u")
 CALLS: dict[str, Callable[[kube.HttpKubeClient], Awaitable[object]]] = {
+    "all_jobs": whole_watch,
+    "all_pods": lambda client: client.all_pods("team-a").list(),
     "list_jobs": lambda client: client.list_jobs(),
     "list_pods": lambda client: client.list_pods("team-a"),
     "get_job": lambda client: client.get_job("team-a", "one"),
@@ -763,6 +878,7 @@ CALLS: dict[str, Callable[[kube.HttpKubeClient], Awaitable[object]]] = {
     "get_pod": lambda client: client.get_pod("team-a", "one"),
     "delete_secret": lambda client: client.delete_secret("team-a", "one"),
     "write_run_status": lambda client: client.write_run_status(kube.Ref("team-a", "one", "u"), {}, version="1"),
+    "write_run_finalizers": lambda client: client.write_run_finalizers(kube.Ref("team-a", "one", "u"), [], version="1"),
     "list_run_uids": lambda client: client.list_run_uids("team-a"),
     "delete_run": lambda client: client.delete_run(kube.Ref("team-a", "one", "u")),
     "cancel_run": lambda client: client.cancel_run(kube.Ref("team-a", "one", "u"), replaced_by="b"),
@@ -790,8 +906,9 @@ async def test_nobody_listens(tmp_path: pathlib.Path, call: str) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_nobody_answers(tmp_path: pathlib.Path, call: str) -> None:
+async def test_nobody_answers(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """A server that takes the connection and says nothing: UnavailableError after the time-out, which is named."""
+    monkeypatch.setattr("agentrun_operator.kube.http._SILENT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with connected(kubeconfig_for(silent.getsockname()[1], tmp_path), timeout=0.2) as client:
             with pytest.raises(errors.UnavailableError, match=r"^[A-Z]+ /api\S*: no answer within 0\.2 s$"):
@@ -809,7 +926,7 @@ async def test_the_server_is_in_trouble(tmp_path: pathlib.Path, call: str) -> No
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("call", sorted(CALLS.keys() - {"read_pod_log"}))
+@pytest.mark.parametrize("call", sorted(CALLS.keys() - {"read_pod_log", "all_jobs"}))
 @pytest.mark.parametrize("body", [b"[]", b"null", b"7", b"OK"])
 async def test_an_answer_that_is_no_object(tmp_path: pathlib.Path, call: str, body: bytes) -> None:
     """Somebody else answers in the API server's place: nothing can be concluded."""
@@ -817,6 +934,90 @@ async def test_an_answer_that_is_no_object(tmp_path: pathlib.Path, call: str, bo
         async with connected(kubeconfig_for(server.port, tmp_path)) as client:
             with pytest.raises(errors.UnavailableError, match="the answer could not be read"):
                 await CALLS[call](client)
+
+
+async def watched(port: int, folder: pathlib.Path) -> list[bytes | str]:
+    """The lines of a watch, and what became of it if that was no end in good order."""
+    lines: list[bytes | str] = []
+    async with connected(kubeconfig_for(port, folder), timeout=5) as client:
+        try:
+            async for line in client.all_jobs("team-a").watch({"resourceVersion": "5"}):
+                lines.append(line)  # noqa: PERF401 - those before an error count
+        except errors.UnavailableError as e:
+            lines.append(str(e))
+    return lines
+
+
+async def test_a_watch_asks_for_this_operators_objects(tmp_path: pathlib.Path) -> None:
+    """From the version that it is given."""
+    with Server(http(200, b"one\ntwo\n")) as server:
+        assert await watched(server.port, tmp_path) == [b"one", b"two"]
+    [request] = server.requests
+    path, query = parse.urlsplit(request.split()[1])[2:4]
+    assert path == "/apis/batch/v1/namespaces/team-a/jobs"
+    assert parse.parse_qs(query) == {
+        "labelSelector": [f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"],
+        "resourceVersion": ["5"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("pieces", "lines"),
+    [
+        ([b"one\ntw", b"o\nthr", b"e", b"e\n"], [b"one", b"two", b"three"]),
+        ([b"o", b"n", b"e", b"\n"], [b"one"]),
+        ([b"one\ntwo"], [b"one"]),
+        ([b"one\n\ntwo\n"], [b"one", b"", b"two"]),
+        ([b"x" * 3_000_000, b"\ny\n"], [b"x" * 3_000_000, b"y"]),
+        ([], []),
+    ],
+    ids=["in pieces", "letter by letter", "half a line at the end", "an empty line", "a long line", "nothing"],
+)
+async def test_the_lines_of_a_watch_come_whole(tmp_path: pathlib.Path, pieces: list[bytes], lines: list[bytes]) -> None:
+    """However they cross the wire; one that lacks its end is none."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for piece in pieces:
+            writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        assert await watched(server.sockets[0].getsockname()[1], tmp_path) == lines
+
+
+async def test_a_watch_that_breaks_off(tmp_path: pathlib.Path) -> None:
+    """What came is handed on; then UnavailableError."""
+    with Server(http(200, b"one\ntw", length=999)) as server:
+        first, end = await watched(server.port, tmp_path)
+    assert first == b"one"
+    assert str(end).startswith("the watch of /apis/batch/v1/namespaces/team-a/jobs broke off: ")
+
+
+async def test_a_watch_that_is_silent_for_too_long_is_ended(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API server sends a bookmark now and then: whoever sends nothing feeds nobody."""
+    monkeypatch.setattr("agentrun_operator.kube.http._SILENT_SECONDS", 0.2)
+    with Server(http(200, b"one\n", length=999), close=False) as server:
+        async with asyncio.timeout(3):
+            first, end = await watched(server.port, tmp_path)
+    assert first == b"one"
+    assert str(end).startswith("the watch of /apis/batch/v1/namespaces/team-a/jobs broke off: ")
+
+
+async def test_a_watch_is_silent_for_longer_than_a_request_may_take(tmp_path: pathlib.Path) -> None:
+    """Nothing may happen for a while; the request's time-out is not for that."""
+    with Server(http(200, b"one\n", length=999), close=False) as server:
+        async with connected(kubeconfig_for(server.port, tmp_path), timeout=0.2) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await whole_watch(client)
 
 
 @pytest.mark.parametrize("follow", [True, False])

@@ -37,10 +37,11 @@ async def between(kubectl: playground.Kubectl) -> AsyncIterator[Forgetful]:
     await asyncio.sleep(0.25)  # connections with TLS are closed by then, as aiohttp's documentation says
 
 
+@pytest.mark.parametrize("gaps", [frozenset(_WATCHED), frozenset({"jobs"})], ids=["all", "jobs"])
 async def test_a_job_that_vanished_in_a_gap_of_the_watches_is_missed_soon(
-    site: harness.Site, between: Forgetful
+    site: harness.Site, between: Forgetful, gaps: frozenset[str]
 ) -> None:
-    """By the AgentRun that is listed again, for there is no Job and no pod any more that could be."""
+    """By the list with which the watch of Jobs begins anew, whether others have a gap or not."""
     pod = await asyncio.to_thread(begin, site, between.url)
     watches = frozenset({"watch"})
     down = rules.Rule(effect=rules.Effect.RESET, verbs=watches, times=None)
@@ -50,12 +51,13 @@ async def test_a_job_that_vanished_in_a_gap_of_the_watches_is_missed_soon(
     between.remove(cut)
     assert cut.hits >= len(_WATCHED)
     await asyncio.to_thread(rob, site, pod)
-    between.forgotten = frozenset(_WATCHED)
+    between.forgotten = gaps
     between.remove(down)
 
     status = await asyncio.to_thread(site.wait_phase, "robbed", "Succeeded", "Failed", "Cancelled")
     assert status["error"]["code"] == "k8s_job_deleted_externally"
     assert between.forgotten == frozenset()
+    assert "watch_gap" in site.operator_log
     assert "Traceback" not in site.operator_log
     await asyncio.to_thread(site.stop_operator)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agentrun_operator import errors, facts, kube, models, names, runner
+from agentrun_operator.runner import mirrors, world
 from tests import builders, scenes
 from tests.scenes import INIT, RESULT, TURN, Scene, play, unavailable
 
@@ -45,9 +46,11 @@ def rival(scene: Scene, name: str = "rival", *, run: bool = True, held: bool = T
     return made
 
 
-def store(scene: Scene, job: Body) -> None:
-    """It is there; no watch has shown it."""
+def store(scene: Scene, job: Body, *, shown: bool = False) -> None:
+    """It is there; no watch has shown it, unless said otherwise."""
     scene.kube.jobs["team-a", job["metadata"]["name"]] = job
+    if shown:
+        scene.world.saw_job(facts.parse_job(job))
 
 
 def remove(scene: Scene, job: Body) -> None:
@@ -124,7 +127,7 @@ async def test_who_finds_another_mark_at_the_start_lists_again(scene: Scene, tim
     scene.add()
     assert (await play(scene, scene.start()))["phase"] == "Succeeded"
     assert scene.kube.verbs().count("start_job") == times + 1
-    assert scene.kube.verbs().count("list_jobs") >= times + 2
+    assert scene.kube.verbs().count("list_jobs") == times + 1
     assert [scene.kube.verbs().count(verb) for verb in ("create_secret", "create_job")] == [1, 1]
     assert len(scene.kube.started) == 1
 
@@ -274,6 +277,257 @@ async def test_two_that_wait_for_each_other_are_both_served(scene: Scene) -> Non
     assert (await scene.finish(second, "b"))["phase"] == "Succeeded"
 
 
+# ------------------------------------------------------------------------------------------- without a list
+
+
+START = ["create_secret", "create_job", "write_run_status", "start_job"]
+
+
+async def mirror(scene: Scene, *, live: bool = True) -> None:
+    """The watches are open from now on, and show each change of a Job: by themselves, or when the test says so."""
+    scene.kube.live = live
+    scene.tasks += await mirrors.begin(scene.kube, scene.world, ("",), scene.config.owns)
+    await asyncio.sleep(0.001)
+    scene.kube.calls.clear()
+
+
+def lists(scene: Scene) -> list[str]:
+    """The lists that were asked for."""
+    return [verb for verb in scene.kube.verbs() if verb.startswith("list")]
+
+
+def appears_before_the_own_one(scene: Scene, other: Body) -> None:
+    """The other Job is published just before the run's; no watch has shown it when that is answered."""
+    real = scene.kube.create_job
+
+    async def both(job: Mapping[str, Any]) -> facts.JobFacts:
+        scene.kube.create_job = real  # type: ignore[method-assign]  # of this one instance
+        other["metadata"]["resourceVersion"] = scene.kube.next_version()
+        store(scene, other)
+        return await real(job)
+
+    scene.kube.create_job = both  # type: ignore[method-assign]  # of this one instance
+
+
+async def at_the_gate(scene: Scene) -> Body:
+    """The run's Job is there, and its operator had time to go on. Returns the Job."""
+    await scene.until(scene.job_body)
+    await asyncio.sleep(0.02)
+    job = scene.job_body()
+    assert job is not None
+    return job
+
+
+async def test_a_free_agent_costs_no_list(scene: Scene) -> None:
+    """Secret, Job, status, start; nothing else is asked for to the end, nor for the next run of the agent."""
+    await mirror(scene)
+    for name in "ab":
+        scene.kube.calls.clear()
+        scene.add(name)
+        task = scene.start(name)
+        await scene.runs(name, log=INIT + RESULT)
+        assert scene.kube.verbs()[:4] == START
+        await scene.exit(0, name)
+        assert (await scene.finish(task, name))["phase"] == "Succeeded"
+        assert set(scene.kube.verbs()) == {*START, "delete_secret"}
+
+
+async def test_who_waits_for_a_run_asks_for_no_list_either(scene: Scene) -> None:
+    """The watch shows the end of the other's Job."""
+    await mirror(scene)
+    tasks = {}
+    for name in "ab":
+        scene.add(name)
+        tasks[name] = scene.start(name)
+        await scene.until(lambda: scene.status(name).get("phase"))  # noqa: B023 - awaited at once
+    for name in "ab":
+        await scene.runs(name, log=INIT + RESULT)
+        await scene.exit(0, name)
+        assert (await scene.finish(tasks[name], name))["phase"] == "Succeeded"
+    assert lists(scene) == []
+
+
+async def test_the_gate_waits_for_the_watch(scene: Scene) -> None:
+    """Until that has come to the run's own Job, the Job is neither on record nor started; a list is not needed."""
+    await mirror(scene, live=False)
+    scene.add()
+    task = scene.start()
+    job = await at_the_gate(scene)
+    assert scene.kube.verbs() == ["create_secret", "create_job"]
+    scene.kube.bookmark("jobs", str(int(job["metadata"]["resourceVersion"]) - 1))
+    await asyncio.sleep(0.02)
+    assert scene.kube.verbs() == ["create_secret", "create_job"]
+    scene.kube.show("ADDED", "jobs", job)
+    await scene.until(lambda: scene.kube.started)
+    assert scene.kube.verbs() == START
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("state", ["held", "live"])
+async def test_a_rival_that_the_watch_shows_only_after_the_own_answer_is_waited_for(scene: Scene, state: str) -> None:
+    """It was published before: the watch shows it before the own Job, whenever that may be."""
+    await mirror(scene, live=False)
+    other = rival(scene, held=state == "held", creationTimestamp=EARLIER)
+    appears_before_the_own_one(scene, other)
+    scene.add()
+    task = scene.start()
+    job = await at_the_gate(scene)
+    scene.kube.show("ADDED", "jobs", other)
+    await asyncio.sleep(0.02)
+    assert "write_run_status" not in scene.kube.verbs()
+    scene.kube.show("ADDED", "jobs", job)
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    assert "AgentRun rival" in scene.status()["message"]
+    assert (lists(scene), touched(scene)) == ([], {"create_job"})
+    other["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "X"}]}
+    del scene.kube.jobs["team-a", other["metadata"]["name"]]
+    scene.kube.live = True
+    other["metadata"]["resourceVersion"] = scene.kube.next_version()
+    scene.kube.show("DELETED", "jobs", other)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+    assert lists(scene) == []
+
+
+async def test_a_rival_behind_that_the_watch_shows_late_is_marked(scene: Scene) -> None:
+    """Before the start, as if a list had shown it."""
+    await mirror(scene, live=False)
+    other = rival(scene, creationTimestamp=LATER)
+    appears_before_the_own_one(scene, other)
+    scene.add()
+    task = scene.start()
+    job = await at_the_gate(scene)
+    for body in (other, job):
+        scene.kube.show("ADDED", "jobs", body)
+    await scene.until(lambda: scene.kube.started)
+    assert gate_of(other) == job["metadata"]["uid"]
+    assert scene.kube.verbs() == ["create_secret", "create_job", "mark_job", "write_run_status", "start_job"]
+    task.cancel()
+
+
+async def test_when_the_watch_does_not_come_the_gate_lists(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be broken; what the list shows counts, and the run starts without it."""
+    monkeypatch.setattr(world, "_CATCH_UP_SECONDS", 0.01)
+    await mirror(scene, live=False)
+    other = rival(scene, creationTimestamp=EARLIER)
+    appears_before_the_own_one(scene, other)
+    scene.add()
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    assert set(lists(scene)) == {"list_jobs", "list_pods"}
+    assert touched(scene) == {"create_job"}
+    remove(scene, other)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+async def test_who_finds_another_mark_at_the_start_trusts_no_view(scene: Scene, times: int) -> None:
+    """What it went by is not how things are: it lists, and goes by the watch again only in its next turn."""
+    await mirror(scene)
+    scene.kube.fail["start_job"] = [conflict() for _ in range(times)]
+    scene.add()
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert scene.kube.verbs().count("list_jobs") == {1: 1, 2: 2, 3: 2, 4: 3}[times]
+    assert len(scene.kube.started) == 1
+
+
+@pytest.mark.parametrize("at_work", [True, False])
+async def test_after_a_job_that_vanished_before_its_end_pods_are_listed_once(scene: Scene, *, at_work: bool) -> None:
+    """The watch of pods need not have shown the pod that it has left; when it has not, the list does."""
+    await mirror(scene)
+    other = rival(scene, held=False)
+    pod = stray(scene, "rival")
+    if not at_work:
+        scene.kube.pods.clear()
+    other["metadata"]["resourceVersion"] = scene.kube.next_version()
+    scene.kube.show("ADDED", "jobs", other)
+    scene.kube.show("DELETED", "jobs", other)
+    await asyncio.sleep(0.01)
+    scene.add()
+    task = scene.start()
+    if at_work:
+        await scene.until(lambda: scene.status().get("phase") == "Queued")
+        assert f"pod {pod.name}" in scene.status()["message"]
+        assert touched(scene) == set()
+        scene.remove_pods(pod.job_uid)
+    await scene.runs(log=INIT + RESULT)
+    assert lists(scene) == ["list_jobs", "list_pods"]
+    await scene.exit(0)
+    assert (await scene.finish(task))["phase"] == "Succeeded"
+    scene.add("b")
+    _ = scene.start("b")
+    await scene.until(lambda: len(scene.kube.started) == 2)
+    assert lists(scene) == ["list_jobs", "list_pods"]
+
+
+async def test_a_job_that_came_and_vanished_just_before_the_own_one_is_asked_for(scene: Scene) -> None:
+    """The watch shows that while the gate waits for it: its pod may be at work."""
+    await mirror(scene, live=False)
+    other = rival(scene, held=False)
+    appears_before_the_own_one(scene, other)
+    pod = stray(scene, "rival")
+    scene.add()
+    task = scene.start()
+    job = await at_the_gate(scene)
+    del scene.kube.jobs["team-a", other["metadata"]["name"]]
+    for kind, body in (("ADDED", other), ("DELETED", other), ("ADDED", job)):
+        scene.kube.show(kind, "jobs", body)
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    assert f"pod {pod.name}" in scene.status()["message"]
+    assert (lists(scene), scene.kube.started) == (["list_jobs", "list_pods"], [])
+    scene.remove_pods(pod.job_uid)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+async def test_an_own_job_that_only_a_list_shows_is_gone_on_with(scene: Scene) -> None:
+    """An operator before this one has just created it, and the agent's pods have to be listed for another reason."""
+    await mirror(scene)
+    scene.kube.show("DELETED", "jobs", rival(scene, held=False))
+    scene.add()
+    given: Body = {"creationTimestamp": scene.now().isoformat(), "resourceVersion": scene.kube.next_version()}
+    mine = builders.job(scene.run(), uid="earlier", suspend=True, **given)
+    mine["metadata"]["annotations"][names.ANNOTATION_HELD] = names.HELD
+    store(scene, mine)
+    await asyncio.sleep(0.01)
+    task = scene.start()
+    await scene.until(lambda: lists(scene))
+    scene.kube.show("ADDED", "jobs", mine)
+    await scene.until(lambda: scene.kube.started)
+    assert scene.status()["job"]["uid"] == "earlier"
+    assert scene.kube.verbs()[:4] == ["list_jobs", "list_pods", "write_run_status", "start_job"]
+    task.cancel()
+
+
+async def test_the_view_of_a_restarted_operator_is_its_first_look(scene: Scene) -> None:
+    """It goes on with the held Job that it found; no other list is needed."""
+    scene.kube.hold = {"write_run_status"}
+    await mirror(scene)
+    scene.add()
+    _ = scene.start()
+    await scene.until(lambda: "write_run_status" in scene.kube.verbs())
+    await scene.crash()
+    await mirror(scene)
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+    assert scene.kube.verbs()[:2] == ["write_run_status", "start_job"]
+    assert lists(scene) == []
+
+
+async def test_a_held_job_that_the_watch_shows_to_be_gone_is_made_anew(scene: Scene) -> None:
+    """Somebody deleted it before the gate had looked."""
+    await mirror(scene, live=False)
+    scene.add()
+    task = scene.start()
+    job = await at_the_gate(scene)
+    del scene.kube.jobs["team-a", job["metadata"]["name"]]
+    scene.kube.live = True
+    gone = copy.deepcopy(job)
+    gone["metadata"]["resourceVersion"] = scene.kube.next_version()
+    for kind, body in (("ADDED", job), ("DELETED", gone)):
+        scene.kube.show(kind, "jobs", body)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+    assert scene.kube.verbs().count("create_job") == 2
+    assert len(scene.kube.started) == 1
+
+
 # -------------------------------------------------------------------------------------------------------- stray pods
 
 
@@ -296,7 +550,8 @@ async def test_a_pod_that_outlived_its_job_is_waited_for(scene: Scene, *, shown:
     task = scene.start()
     await scene.until(lambda: scene.status().get("phase") == "Queued")
     assert f"pod {pod.name}" in scene.status()["message"]
-    assert touched(scene) == set()
+    assert touched(scene) == (set() if shown else {"create_job"}), "the gate lists, for no watch is up to date here"
+    assert scene.kube.started == []
     scene.remove_pods(pod.job_uid)
     assert (await play(scene, task))["phase"] == "Succeeded"
 
@@ -306,33 +561,6 @@ async def test_a_pod_that_has_ended_is_in_nobodys_way(scene: Scene) -> None:
     stray(scene, phase="Failed", main=builders.terminated(exit_code=1))
     scene.add()
     assert (await play(scene, scene.start()))["phase"] == "Succeeded"
-
-
-async def test_a_stray_pod_is_seen_at_the_gate_too(scene: Scene) -> None:
-    """The Job that it belonged to vanished between the two lists."""
-    other = rival(scene, run=False, held=False, conditions={"Complete": ""})
-    store(scene, other)
-    pod = stray(scene, "rival")
-    scene.kube.hold = {"create_secret"}
-    scene.add()
-    _ = scene.start()
-    await scene.until(lambda: "create_secret" in scene.kube.verbs())
-    del scene.kube.jobs["team-a", other["metadata"]["name"]]
-    await scene.end_tasks()
-    scene.kube.hold = set()
-    real = scene.kube.list_pods
-
-    async def once(*given: Any, **labels: Any) -> list[facts.PodFacts]:
-        scene.kube.list_pods = real  # type: ignore[method-assign]  # of this one instance
-        return []
-
-    scene.kube.list_pods = once  # type: ignore[method-assign]  # of this one instance
-    task = scene.start()
-    await scene.until(lambda: scene.kube.verbs().count("list_pods") > 2)
-    assert scene.job_body() is not None
-    assert scene.kube.started == []
-    scene.remove_pods(pod.job_uid)
-    assert (await play(scene, task))["phase"] == "Succeeded"
 
 
 async def let_go(scene: Scene) -> facts.PodFacts:
@@ -444,14 +672,17 @@ async def test_a_right_that_is_missing_for_long_is_the_cause(scene: Scene, verb:
     task = scene.start()
     await scene.until(lambda: scene.kube.verbs().count(verb) > 2)
     scene.later = dt.timedelta(seconds=61)
+    if verb == "list_jobs":
+        await scene.until(lambda: "delete_job" in scene.kube.verbs())
+        scene.remove_job()
     end = await scene.finish(task)
     assert (end["phase"], end["error"]["code"]) == ("Failed", code)
     assert 'cannot create resource "jobs"' in end["message"]
-    assert scene.secret() is None
+    assert (scene.secret(), scene.kube.started) == (None, [])
 
 
 async def test_a_job_that_another_operator_of_the_run_has_just_created_is_the_runs(scene: Scene) -> None:
-    """The list was made before that."""
+    """Nothing had shown it before that."""
     scene.add()
     real = scene.kube.create_job
 
@@ -491,19 +722,19 @@ async def end_of(scene: Scene, job: Body, code: int = 0) -> None:
     assert known is not None
     scene.show_pod(builders.pod(job, uid=known.uid, phase="Failed" if code else "Succeeded", main=main))
     job["status"] = {"conditions": [{"type": "Failed" if code else "Complete", "status": "True", "reason": "X"}]}
+    job["metadata"]["resourceVersion"] = scene.kube.next_version()
     scene.world.saw_job(facts.parse_job(job))
 
 
 @pytest.mark.parametrize("owner", ["the AgentRun is gone", "kubectl took the owner away", "another of its name"])
-@pytest.mark.parametrize("shown", [True, False])
-async def test_an_orphan_of_the_same_task_is_adopted(scene: Scene, owner: str, *, shown: bool) -> None:
+async def test_an_orphan_of_the_same_task_is_adopted(scene: Scene, owner: str) -> None:
     """Same Job, same pod, same log, with its Secret; nothing is created and nothing is lost."""
     orphaned = owner == "kubectl took the owner away"
     annotations: Body = {names.ANNOTATION_LOG_PATH: "/paperclip/instances/default/run-logs/acme/coder/lost.pod.ndjson"}
     left: Body = {"annotations": annotations}
     if orphaned:
         left = {"annotations": {**annotations, names.ANNOTATION_RUN: "lost"}, "ownerReferences": []}
-    job = orphan(scene, shown=shown, **left)
+    job = orphan(scene, **left)
     if owner == "another of its name":
         scene.kube.add_run(builders.agent_run(name="lost", uid="uid-new"))
     log = scene.log(INIT + TURN, "lost")
@@ -526,6 +757,19 @@ async def test_an_orphan_of_the_same_task_is_adopted(scene: Scene, owner: str, *
     assert list(scene.kube.pods) == [("team-a", f"{job['metadata']['name']}-x7k2p")]
 
 
+async def test_an_orphan_that_shows_only_at_the_gate_is_waited_for(scene: Scene) -> None:
+    """The run has its own Job by then, and is not to do the other's work as well; both watches were late."""
+    job = orphan(scene, shown=False)
+    scene.add(taskId="T-1")
+    task = scene.start()
+    await scene.until(lambda: scene.status().get("phase") == "Queued")
+    assert "AgentRun lost" in scene.status()["message"]
+    assert touched(scene) == {"create_job"}
+    remove(scene, job)
+    assert (await play(scene, task))["phase"] == "Succeeded"
+    assert "reattachedFrom" not in scene.status()
+
+
 async def test_an_adopted_job_is_never_tried_again(scene: Scene) -> None:
     """Its prompt was another run's: this one would not do the same again."""
     job = orphan(scene)
@@ -535,6 +779,7 @@ async def test_an_adopted_job_is_never_tried_again(scene: Scene) -> None:
     scene.log(INIT, "lost")
     scene.show_pod(builders.pod(job, uid="pod-lost", phase="Failed", reason="Evicted"))
     job["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "X"}]}
+    job["metadata"]["resourceVersion"] = scene.kube.next_version()
     scene.world.saw_job(facts.parse_job(job))
     end = await scene.finish(task)
     assert (end["phase"], end["error"]["code"]) == ("Failed", "k8s_pod_evicted")
@@ -648,7 +893,7 @@ async def test_a_held_job_that_nobody_will_start_is_removed(scene: Scene, owner:
     if owner == "has ended":
         scene.kube.runs["team-a", "rival"]["status"] = {"phase": "Failed"}
     if when == "before":
-        store(scene, dead)
+        store(scene, dead, shown=True)
     else:
         appears_with_the_own_one(scene, dead)
     secret = names.prompt_secret_name(dead["metadata"]["name"])
@@ -664,14 +909,16 @@ async def test_a_held_job_that_nobody_will_start_is_removed(scene: Scene, owner:
     assert (("team-a", secret) in scene.kube.secrets) == (secrets == "another's")
 
 
-async def test_a_held_job_whose_run_waits_elsewhere_is_left_alone(scene: Scene) -> None:
+@pytest.mark.parametrize("shown", [True, False])
+async def test_a_held_job_whose_run_waits_elsewhere_is_left_alone(scene: Scene, *, shown: bool) -> None:
     """Its operator will start it, or that operator's successor."""
     other = rival(scene, creationTimestamp=EARLIER)
-    store(scene, other)
+    store(scene, other, shown=shown)
     scene.add()
     _ = scene.start()
     await scene.until(lambda: scene.status().get("phase") == "Queued")
-    assert touched(scene) == set()
+    assert touched(scene) == (set() if shown else {"create_job"})
+    assert (gate_of(other), scene.kube.started) == ("true", [])
 
 
 async def test_what_orphans_leave_behind_is_removed(scene: Scene) -> None:
@@ -679,7 +926,7 @@ async def test_what_orphans_leave_behind_is_removed(scene: Scene) -> None:
     nobodys = rival(scene, "nobodys", run=False, held=False, conditions={"Complete": ""}, ownerReferences=[])
     owned = rival(scene, "owned", run=False, held=False, conditions={"Complete": ""})
     for job in (nobodys, owned):
-        store(scene, job)
+        store(scene, job, shown=True)
         place = ("team-a", names.prompt_secret_name(job["metadata"]["name"]))
         scene.kube.secrets[place] = {"metadata": {"namespace": "team-a", "name": place[1]}}
     scene.add()
@@ -799,10 +1046,11 @@ def count_live(scene: Scene) -> list[int]:
 
 
 @pytest.mark.parametrize("lead", TURNS)
-async def test_two_operators_of_one_run_make_one_job_and_one_end(scene: Scene, lead: int) -> None:
-    """Each takes the other for dead, at whatever moment the second one comes."""
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_two_operators_of_one_run_make_one_job_and_one_end(scene: Scene, lead: int, *, in_order: bool) -> None:
+    """Each takes the other for dead, at whatever moment the second one comes; by watches or by lists."""
     other = await scene.another()
-    scene.watch()
+    scene.watch(in_order=in_order)
     scene.add()
     first = scene.start()
     await turns(lead)
@@ -821,11 +1069,12 @@ async def test_two_operators_of_one_run_make_one_job_and_one_end(scene: Scene, l
 
 
 @pytest.mark.parametrize("lead", TURNS)
-async def test_two_operators_of_two_runs_run_one_agent_at_a_time(scene: Scene, lead: int) -> None:
-    """Both come to their end, one after the other."""
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_two_operators_of_two_runs_run_one_agent_at_a_time(scene: Scene, lead: int, *, in_order: bool) -> None:
+    """Both come to their end, one after the other; by watches or by lists."""
     other = await scene.another()
     live = count_live(scene)
-    scene.watch()
+    scene.watch(in_order=in_order)
     for name in "ab":
         scene.add(name)
     operators = {"a": scene, "b": other}
@@ -843,11 +1092,12 @@ async def test_two_operators_of_two_runs_run_one_agent_at_a_time(scene: Scene, l
 
 
 @pytest.mark.parametrize("lead", TURNS)
-async def test_an_orphan_is_adopted_by_one_of_two_operators(scene: Scene, lead: int) -> None:
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_an_orphan_is_adopted_by_one_of_two_operators(scene: Scene, lead: int, *, in_order: bool) -> None:
     """Each has a run that could."""
     orphan(scene)
     other = await scene.another()
-    scene.watch()
+    scene.watch(in_order=in_order)
     for name in "ab":
         scene.add(name, taskId="T-1")
     _ = scene.start("a")

@@ -1,12 +1,15 @@
 """How credentials are read again when they are refused: by our own client, and for kopf."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import pathlib
+import ssl
 import types
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
+import aiohttp
 import kopf
 import pytest
 from aiohttp import test_utils, web
@@ -152,6 +155,29 @@ async def test_a_plugin_that_hangs_holds_nobody_up() -> None:
     await close(api)
 
 
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"https_proxy": "http://proxy:3128"}, "http://proxy:3128"),
+        ({"HTTP_PROXY": "http://proxy:3128"}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "api.test,other"}, None),
+        ({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "other"}, "http://proxy:3128"),
+    ],
+)
+def test_a_proxy_of_the_environment_is_heeded(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str | None
+) -> None:
+    """As kubectl does it; read once, not at every request."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert credentials.proxy_of_environment("https://api.test:6443") == expected
+
+
 # --- kopf -----------------------------------------------------------------------------------------------------------
 
 
@@ -227,34 +253,64 @@ def memo() -> Iterator[runner.Deps]:
     made.caretaker.close()
 
 
-async def test_kopf_gets_what_our_client_has(memo: runner.Deps) -> None:
+async def test_kopf_gets_what_our_client_has(memo: runner.Deps, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what its own reader of kubeconfigs does not know: a token file, an exec plugin, a proxy."""
+    files: list[object] = []
+
+    def make(cafile: str | None = None) -> ssl.SSLContext:
+        files.append(cafile)
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    monkeypatch.setattr(ssl, "create_default_context", make)
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", lambda _self, *names: files.extend(names))
     found = some(
         "Bearer a b", ca_path="/ca", certificate_path="/crt", key_path="/key", verify=False, proxy="http://proxy"
     )
-    memo = _with(memo, found)
-    told = await login.log_in(settings=kopf.OperatorSettings(), memo=memo)
-    assert (told.server, told.scheme, told.token) == ("https://one:6443", "Bearer", "a b")
-    assert (told.ca_path, told.insecure, told.proxy_url) == ("/ca", True, "http://proxy")
-    assert (told.certificate_path, told.private_key_path) == ("/crt", "/key")
-    memo = _with(memo, some(None))
-    told = await login.log_in(settings=kopf.OperatorSettings(), memo=memo)
-    assert (told.scheme, told.token, told.insecure) == (None, None, False)
+    async with logged_in(_with(memo, found)) as told:
+        connector = told.aiohttp_session.connector
+        assert isinstance(connector, aiohttp.TCPConnector)
+        assert (told.server, told.aiohttp_session.headers["Authorization"]) == ("https://one:6443", "Bearer a b")
+        proxy = getattr(told.aiohttp_session, "_default_proxy")  # noqa: B009 - there is no other way to ask
+        assert str(proxy) == "http://proxy"
+        assert (files, connector.limit) == (["/ca", "/crt", "/key"], 17)
+        assert (tls_of(connector).verify_mode, tls_of(connector).check_hostname) == (ssl.CERT_NONE, False)
+    files.clear()
+    object.__setattr__(memo, "config", settings.Settings(data_path="", namespaces="a,b,c"))
+    async with logged_in(_with(memo, some(None))) as told:
+        connector = told.aiohttp_session.connector
+        assert isinstance(connector, aiohttp.TCPConnector)
+        assert "Authorization" not in told.aiohttp_session.headers
+        assert (files, connector.limit) == ([None], 19)
+        assert (tls_of(connector).verify_mode, tls_of(connector).check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 async def test_kopf_never_runs_out_of_credentials(memo: runner.Deps) -> None:
     """It drops those that were refused once, and ends when it is given only those: so none is equal to another."""
-    first = await login.log_in(settings=kopf.OperatorSettings(), memo=_with(memo, some()))
-    second = await login.log_in(settings=kopf.OperatorSettings(), memo=_with(memo, some()))
-    assert first == first  # noqa: PLR0124 - by identity
-    assert first != second
-    assert len({first, second}) == 2
+    async with logged_in(_with(memo, some())) as first, logged_in(_with(memo, some())) as second:
+        assert first == first  # noqa: PLR0124 - by identity
+        assert first != second
+        assert len({first, second}) == 2
+
+
+@contextlib.asynccontextmanager
+async def logged_in(memo: runner.Deps) -> AsyncIterator[login.Login]:
+    """What kopf is given; it closes the session when it needs it no more."""
+    made = await login.log_in(memo=memo)
+    yield made
+    await made.aiohttp_session.close()
+
+
+def tls_of(connector: aiohttp.TCPConnector) -> ssl.SSLContext:
+    """What a connector makes its connections with."""
+    found = getattr(connector, "_ssl")  # noqa: B009 - as above
+    assert isinstance(found, ssl.SSLContext)
+    return found
 
 
 async def test_files_that_cannot_be_read_do_not_end_the_operator(memo: runner.Deps) -> None:
     """A kubeconfig may just be being written: kopf asks again."""
     with pytest.raises(kopf.TemporaryError, match="malformed"):
-        await login.log_in(settings=kopf.OperatorSettings(), memo=_with(memo, errors.SettingsError("malformed")))
+        await login.log_in(memo=_with(memo, errors.SettingsError("malformed")))
 
 
 def _with(memo: runner.Deps, *contents: kube.Credentials | Exception) -> runner.Deps:

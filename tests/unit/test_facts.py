@@ -130,9 +130,12 @@ def test_a_pod_gives_its_facts() -> None:
         message="low on memory",
     )
     body["status"]["containerStatuses"].insert(0, {"name": "sidecar", "state": builders.running()})
+    body["metadata"]["resourceVersion"] = "77"
     assert facts.parse_pod(body) == facts.PodFacts(
         name=body["metadata"]["name"],
         uid=builders.POD_UID,
+        namespace="team-a",
+        version="77",
         job_uid=builders.JOB_UID,
         agent_key="team-a/acme/coder",
         phase="Failed",

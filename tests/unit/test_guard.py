@@ -3,6 +3,10 @@
 The second part is a model of the protocol of ``runner.admission`` around the real ``guard.decide``: contenders that
 take their steps in any order, die and begin again anywhere, against an API that keeps nothing but Jobs. Every state
 that can be reached is visited.
+
+A contender looks at a list, or at what its watch has shown (docs/adr/0012): any state since its own Job was published.
+The model has it take a photo whenever it likes, and look at the last one whenever it likes; so every such state is
+tried, without a bound to how late a watch may be.
 """
 
 import collections
@@ -10,12 +14,14 @@ import dataclasses
 import enum
 import functools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
 from agentrun_operator import facts, names
 from agentrun_operator.status import guard
+
+T = TypeVar("T")
 
 # ---------------------------------------------------------------------------------------------------- one decision
 
@@ -124,6 +130,8 @@ class Rules:
 
     marks: bool = True
     tests: bool = True
+    since: bool = True  # a view is not older than the own publication, of which the answer to that tells
+    whole: bool = True  # a view is a state that there was once, and no answers to requests are put into it
 
 
 class Before(enum.IntEnum):
@@ -148,8 +156,9 @@ class Start(NamedTuple):
 
 
 Job = tuple[Phase, str]  # and its mark
+Jobs = tuple[Job, ...]  # by run
 At = Before | Mark | Start
-State = tuple[tuple[Job, ...], tuple[At, ...]]  # Jobs by run, places by contender
+State = tuple[Jobs, tuple[At, ...], tuple[Jobs | None, ...]]  # Jobs, and places and photos by contender
 
 NEVER: Job = (Phase.ABSENT, "")
 DONE = frozenset({Phase.FINISHED, Phase.WITHDRAWN})
@@ -171,8 +180,8 @@ def facts_of(run: int, job: Job) -> facts.JobFacts:
 
 
 @functools.cache
-def after_list(run: int, jobs: tuple[Job, ...], rules: Rules) -> At:
-    """Where a contender goes from a list."""
+def after_list(run: int, jobs: Jobs, rules: Rules) -> At:
+    """Where a contender goes from a list, or from a view."""
     if jobs[run][0] is not Phase.HELD:
         return Before.OVER
     there = [facts_of(i, job) for i, job in enumerate(jobs) if job[0] not in {Phase.ABSENT, Phase.WITHDRAWN}]
@@ -183,7 +192,7 @@ def after_list(run: int, jobs: tuple[Job, ...], rules: Rules) -> At:
     return Mark(todo, jobs[run][1]) if todo else Start(jobs[run][1])
 
 
-def step(run: int, at: At, jobs: tuple[Job, ...], rules: Rules) -> tuple[At, tuple[Job, ...]]:
+def step(run: int, at: At, jobs: Jobs, rules: Rules) -> tuple[At, Jobs]:
     """One request of a contender for ``run``: where it is then, and the Jobs."""
     if at is Before.PUBLISH:  # whoever is there already; the real one looks first, and sees no more than this one then
         return Before.LIST, put(jobs, run, (Phase.HELD, names.HELD)) if jobs[run] == NEVER else jobs
@@ -201,32 +210,58 @@ def step(run: int, at: At, jobs: tuple[Job, ...], rules: Rules) -> tuple[At, tup
     return after_list(run, jobs, rules), jobs
 
 
-def put(jobs: tuple[Job, ...], run: int, job: Job) -> tuple[Job, ...]:
-    """The Jobs with another one."""
-    return (*jobs[:run], job, *jobs[run + 1 :])
+def put(things: tuple[T, ...], place: int, thing: T) -> tuple[T, ...]:
+    """The same with another one at that place."""
+    return (*things[:place], thing, *things[place + 1 :])
 
 
 def progress(state: State, runs: tuple[int, ...], rules: Rules) -> Iterator[State]:
-    """What can happen next when nobody dies or is cancelled: a request of a contender, the end of a Job."""
-    jobs, places = state
+    """What can happen next when nobody dies or is cancelled: a request of a contender, a view, the end of a Job."""
+    jobs, places, photos = state
     for number, (run, at) in enumerate(zip(runs, places, strict=True)):
-        if at is not Before.OVER:
-            now, after = step(run, at, jobs, rules)
-            yield after, (*places[:number], now, *places[number + 1 :])
+        if at is Before.OVER:
+            continue
+        now, after = step(run, at, jobs, rules)
+        yield after, put(places, number, now), forget(photos, number, now)
+        photo = photos[number]
+        if photo is not None and at is Before.LIST:
+            now = after_list(run, photo, rules)
+            yield jobs, put(places, number, now), forget(photos, number, now)
     for run, (phase, _) in enumerate(jobs):
         if phase is Phase.STARTED:
-            yield put(jobs, run, (Phase.FINISHED, "")), places
+            yield put(jobs, run, (Phase.FINISHED, "")), places, photos
+
+
+def photograph(state: State, runs: tuple[int, ...], rules: Rules, viewers: frozenset[int]) -> Iterator[State]:
+    """A contender that goes by its watch sees how things are now; by broken rules, with parts of another moment."""
+    jobs, places, photos = state
+    for number in viewers:
+        at, run, photo = places[number], runs[number], photos[number]
+        if at is Before.OVER or (at is Before.PUBLISH and rules.since):
+            continue
+        yield jobs, places, put(photos, number, jobs)
+        if photo is None:
+            continue
+        if not rules.since:
+            yield jobs, places, put(photos, number, put(photo, run, jobs[run]))
+        for other, job in enumerate(() if rules.whole else jobs):
+            yield jobs, places, put(photos, number, put(photo, other, job))
 
 
 def mishaps(state: State, runs: tuple[int, ...]) -> Iterator[State]:
     """What else can happen: an operator dies and is started again, a run is cancelled before its Job was started."""
-    jobs, places = state
+    jobs, places, photos = state
     for number, run in enumerate(runs):
         again = Before.PUBLISH if jobs[run] == NEVER else Before.LIST
-        yield jobs, (*places[:number], again, *places[number + 1 :])
+        yield jobs, put(places, number, again), put(photos, number, None)
     for run, (phase, _) in enumerate(jobs):
         if phase is Phase.HELD:
-            yield put(jobs, run, (Phase.WITHDRAWN, "")), places
+            yield put(jobs, run, (Phase.WITHDRAWN, "")), places, photos
+
+
+def forget(photos: tuple[Jobs | None, ...], number: int, at: At) -> tuple[Jobs | None, ...]:
+    """Who has nothing more to do needs no photo."""
+    return put(photos, number, None) if at is Before.OVER else photos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,15 +273,18 @@ class Explored:
     stuck: int
 
 
-def explore(runs: tuple[int, ...], rules: Rules) -> Explored:
-    """Visit every state of these contenders, each of which works for one run; several may work for the same one."""
-    first: State = ((NEVER,) * (max(runs) + 1), (Before.PUBLISH,) * len(runs))
+def explore(runs: tuple[int, ...], rules: Rules, viewers: frozenset[int] = frozenset()) -> Explored:
+    """Visit every state of these contenders, each of which works for one run; several may work for the same one.
+
+    ``viewers`` go by their watches, or list, as they like; the others always list.
+    """
+    first: State = ((NEVER,) * (max(runs) + 1), (Before.PUBLISH,) * len(runs), (None,) * len(runs))
     seen, todo, doubled = {first}, collections.deque([first]), 0
     before: dict[State, list[State]] = collections.defaultdict(list)  # by what nobody's misfortune has a part in
     while todo:
         state = todo.popleft()
         doubled += sum(phase is Phase.STARTED for phase, _ in state[0]) > 1
-        ahead = list(progress(state, runs, rules))
+        ahead = [*progress(state, runs, rules), *photograph(state, runs, rules, viewers)]
         for following in ahead:
             before[following].append(state)
         for following in (*ahead, *mishaps(state, runs)):
@@ -271,10 +309,47 @@ def test_in_no_order_of_events_do_two_agents_run_or_is_everybody_stuck(runs: tup
     assert (found.doubled, found.stuck) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("runs", "viewers"),
+    [
+        ((0, 1), {0}),
+        ((0, 1), {1}),
+        ((0, 1), {0, 1}),
+        ((0, 0), {0, 1}),
+        ((0, 0, 1), {0, 1, 2}),
+        ((0, 1, 1), {0, 1, 2}),
+        ((0, 1, 2), {0}),
+        ((0, 1, 2), {1}),
+        ((0, 1, 2), {2}),
+    ],
+)
+def test_a_view_is_as_good_as_a_list(runs: tuple[int, ...], viewers: set[int]) -> None:
+    """However late a watch is, and whoever goes by one while others list."""
+    found = explore(runs, Rules(), frozenset(viewers))
+    assert found.states > explore(runs, Rules()).states, "there are views that differ from lists"
+    assert (found.doubled, found.stuck) == (0, 0)
+
+
 @pytest.mark.parametrize("rules", [Rules(marks=False), Rules(tests=False)])
 def test_without_one_of_its_parts_the_protocol_is_broken(rules: Rules) -> None:
     """The exploration finds what is wrong, so it can be believed when it finds nothing."""
     assert explore((0, 1), rules).doubled > 0
+
+
+@pytest.mark.parametrize(
+    ("rules", "runs", "viewers"),
+    [
+        (Rules(since=False), (0, 1), {0}),
+        (Rules(since=False), (0, 1), {1}),
+        (Rules(whole=False), (0, 1), {1}),
+        (Rules(whole=False), (0, 1, 2), {0}),
+    ],
+)
+def test_a_view_that_breaks_its_rules_is_worse_than_a_list(
+    rules: Rules, runs: tuple[int, ...], viewers: set[int]
+) -> None:
+    """It may lack a Job that was there before the own one, or show the mark of a Job that it does not show."""
+    assert explore(runs, rules, frozenset(viewers)).doubled > 0
 
 
 def test_who_never_yields_is_found_stuck(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from agentrun_operator import errors, kube
+from agentrun_operator.kube import refusal as refusals
 
 
 def refusal(message: str, reason: str = "") -> bytes:
@@ -74,3 +75,39 @@ def test_a_long_page_is_cut() -> None:
     error = kube.api_error(502, b"x" * 100_000)
     assert str(error).startswith("HTTP 502: “xxx")
     assert len(str(error)) < 400
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (
+            'jobs.batch is forbidden: User "op" cannot create resource "jobs" in API group "batch"',
+            errors.ForbiddenError,
+        ),
+        ('pods "a" is forbidden: exceeded quota: none', errors.RejectedError),
+        ('admission webhook "x" denied the request: User "op" cannot do that', errors.RejectedError),
+        ("", errors.RejectedError),
+    ],
+)
+def test_only_a_role_forbids(message: str, kind: type[errors.ApiError]) -> None:
+    """Roles may come later; quotas and policies refuse this very object."""
+    assert type(kube.api_error(403, refusal(message, "Forbidden"))) is kind
+    assert not isinstance(kube.api_error(422, refusal(message, "Forbidden")), errors.ForbiddenError)
+
+
+FAILED_TEST = "the server rejected our request due to an error in our request"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "conflict"),
+    [
+        (422, FAILED_TEST, True),
+        (422, 'AgentRun.paperclip.io "a" is invalid: status.phase: Unsupported value', False),
+        (400, FAILED_TEST, False),
+    ],
+)
+def test_the_failed_test_of_a_patch_is_a_conflict(status: int, message: str, *, conflict: bool) -> None:
+    """Told in our words; every other refusal stays what it is."""
+    found = refusals.failed_test(errors.RejectedError(message, status=status), "Job a has changed")
+    assert (found is not None) is conflict
+    assert found is None or (str(found), found.status) == ("Job a has changed", status)

@@ -316,10 +316,13 @@ async def test_trouble_of_one_attempt_is_not_that_of_the_next(scene: Scene) -> N
     task = scene.start()
     await scene.until(lambda: scene.kube.verbs().count("list_jobs") > 2)
     scene.later = dt.timedelta(seconds=61)
+    await scene.until(lambda: "delete_job" in scene.kube.verbs())
+    scene.remove_job()
     await waits(scene, 1)
     tried = scene.kube.verbs().count("list_jobs")
     await scene.until(lambda: scene.kube.verbs().count("list_jobs") > tried + 3)
     assert scene.status()["attempt"] == 1
+    assert scene.kube.started == []
     scene.kube.fail["list_jobs"].clear()
     await succeed(scene, 1)
     assert (await scene.finish(task))["phase"] == "Succeeded"

@@ -81,7 +81,7 @@ def test_an_unspoilt_copy_passes(source_root: Path) -> None:
         ("errors", "import agentrun_operator.status", {LAYERS}),
         ("kube.http", "from agentrun_operator import runner", {LAYERS}),
         ("stream", "from agentrun_operator import facts", {LAYERS}),
-        ("handlers.jobs", "from agentrun_operator.handlers import runs", {HANDLERS}),
+        ("handlers.login", "from agentrun_operator.handlers import runs", {HANDLERS}),
         ("helpers", '"""A module that nobody gave a room."""', {LAYERS}),
     ],
 )

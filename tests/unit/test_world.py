@@ -25,10 +25,10 @@ def make_job(run: models.AgentRun, uid: str = "", **given: Any) -> facts.JobFact
     return facts.parse_job(builders.job(body, uid=uid or f"job-of-{run.metadata.name}", **given))
 
 
-def make_pod(job: facts.JobFacts, uid: str = "", **given: Any) -> facts.PodFacts:
+def make_pod(job: facts.JobFacts, uid: str = "", *, version: str = "", **given: Any) -> facts.PodFacts:
     """The pod of a Job."""
     parsed = facts.parse_pod(builders.pod(uid=uid or f"pod-of-{job.uid}", **given))
-    return dataclasses.replace(parsed, job_uid=job.uid)
+    return dataclasses.replace(parsed, job_uid=job.uid, namespace=job.namespace, version=version)
 
 
 def gone(seen: facts.JobFacts) -> facts.JobFacts:
@@ -42,8 +42,18 @@ def pod_gone(seen: facts.PodFacts) -> facts.PodFacts:
 
 
 def kept(seen: world.World) -> dict[str, object]:
-    """Everything that the world still holds; {} when it has forgotten all."""
-    return {name: value for name, value in vars(seen).items() if value}
+    """Everything that the world still holds; {} when it has forgotten all but how far its watches are."""
+    everything = {name: value for name, value in vars(seen).items() if value and name not in {"_shown", "_tickets"}}
+    if not any(everything.get("_behind", {}).values()):
+        everything.pop("_behind", None)
+    return everything
+
+
+def leave_behind(seen: world.World, run: models.AgentRun) -> dict[str, object]:
+    """What is kept when a run of the agent has listed its pods and left."""
+    seen.settle(run, seen.doubts(run))
+    seen.leave(run)
+    return kept(seen)
 
 
 @pytest.fixture
@@ -143,8 +153,7 @@ async def test_two_jobs_of_one_agent(shown: world.World) -> None:
     assert shown.busy_with(mine) == "AgentRun b"
     shown.saw_job(gone(make_job(second)))
     assert shown.busy_with(mine) == ""
-    shown.leave(mine)
-    assert kept(shown) == {}
+    assert leave_behind(shown, mine) == {}
 
 
 async def test_a_job_without_a_known_owner_is_named_itself(shown: world.World) -> None:
@@ -251,8 +260,7 @@ async def test_a_pod_that_outlives_its_job_keeps_the_agent(shown: world.World) -
     shown.saw_pod(make_pod(job, phase="Failed"))
     assert (shown.busy_with(mine), wake.is_set()) == ("", True)
     shown.saw_pod(pod_gone(pod))
-    shown.leave(mine)
-    assert kept(shown) == {}
+    assert leave_behind(shown, mine) == {}
 
 
 async def test_a_pod_without_a_node_is_described_too(shown: world.World) -> None:
@@ -289,16 +297,14 @@ async def test_a_job_whose_run_nobody_follows_is_named_by_a_key(shown: world.Wor
 
 
 async def test_a_listed_pod_that_has_ended_meanwhile_does_not_rise_again(shown: world.World) -> None:
-    """The list of the guard is as old as any other; what is new in it is taken."""
+    """The list of the guard may be older than what the watch has shown since; what is new in it is taken."""
     mine = make_run("a")
     shown.join(mine)
-    pod = make_pod(orphan())
-    known = shown.known()
-    shown.saw_listed_pod(pod, known=known)
+    pod = make_pod(orphan(), version="5")
+    shown.saw_pod(pod)
     assert shown.busy_with(mine).startswith(f"pod {pod.name}")
-    known = shown.known()
-    shown.saw_pod(make_pod(orphan(), phase="Failed"))
-    shown.saw_listed_pod(pod, known=known)
+    shown.saw_pod(make_pod(orphan(), version="6", phase="Failed"))
+    shown.saw_pod(pod)
     assert shown.busy_with(mine) == ""
 
 
@@ -353,8 +359,7 @@ async def test_each_attempt_has_its_own_job(shown: world.World) -> None:
     assert shown.job_of(second) == again
     shown.saw_job(gone(job))
     shown.saw_job(gone(again))
-    shown.leave(second)
-    assert kept(shown) == {}
+    assert leave_behind(shown, second) == {}
 
 
 async def test_a_held_job_that_was_made_anew_replaces_the_one_that_is_gone(shown: world.World) -> None:
@@ -366,7 +371,7 @@ async def test_a_held_job_that_was_made_anew_replaces_the_one_that_is_gone(shown
     shown.saw_job(make_held(run, "two"))
     job = shown.job_of(run)
     assert job is not None
-    assert (job.uid, set(shown.known().jobs)) == ("two", {"two"})
+    assert (job.uid, [job.uid for job in shown.jobs()]) == ("two", ["two"])
     shown.leave(run)
     shown.saw_job(gone(job))
     assert kept(shown) == {}
@@ -444,9 +449,9 @@ def scene(shown: world.World) -> Scene:
     """See the class."""
     runs = {name: make_run(name) for name in "abc"}
     wakes = {name: shown.join(run) for name, run in runs.items()}
-    job = make_job(runs["a"])
+    job = make_job(runs["a"], resourceVersion="10")
     shown.saw_job(job)
-    made = Scene(shown, runs, wakes, job, make_pod(job))
+    made = Scene(shown, runs, wakes, job, make_pod(job, version="11"))
     shown.saw_pod(made.pod)
     made.woken()
     return made
@@ -474,7 +479,7 @@ async def test_whoever_waits_is_woken_when_the_agent_becomes_free(scene: Scene) 
     assert scene.woken() == ["b", "c"]
     scene.world.admitted(scene.runs["a"])
     assert scene.woken() == []
-    complete = make_job(scene.runs["a"], conditions={"Complete": ""})
+    complete = make_job(scene.runs["a"], conditions={"Complete": ""}, resourceVersion="12")
     scene.world.saw_job(complete)
     assert scene.woken() == ["a", "b", "c"]
     scene.world.saw_job(complete)
@@ -521,15 +526,14 @@ async def test_a_followed_run_sees_that_its_job_is_gone(shown: world.World) -> N
     shown.saw_job(gone(job))
     shown.saw_job(gone(job))
     assert (shown.job_of(run), shown.pod_of(job.uid)) == (gone(job), pod_gone(pod))
-    shown.leave(run)
-    assert kept(shown) == {}
+    assert leave_behind(shown, run) == {}
 
 
 @pytest.mark.parametrize("order", [("job", "pod"), ("pod", "job")])
 async def test_nothing_is_left_of_a_job_that_nobody_follows(shown: world.World, order: tuple[str, str]) -> None:
     """A Job that outlives its run is forgotten with its deletion, in whatever order the deletions are told."""
     run = make_run("a")
-    job = make_job(run)
+    job = make_job(run, conditions={"Complete": ""})
     pod = make_pod(job)
     shown.join(run)
     shown.saw_job(job)
@@ -546,10 +550,24 @@ async def test_nothing_is_left_of_a_job_that_nobody_follows(shown: world.World, 
 
 async def test_a_deletion_of_something_never_seen_leaves_nothing(shown: world.World) -> None:
     """Watches may tell of ends whose beginnings they did not."""
-    job = make_job(make_run("a"))
+    job = make_job(make_run("a"), conditions={"Failed": ""})
     shown.saw_job(gone(job))
     shown.saw_pod(pod_gone(make_pod(job)))
     assert kept(shown) == {}
+
+
+async def test_of_a_job_that_vanished_before_its_end_a_doubt_is_kept(shown: world.World) -> None:
+    """Nothing else; and that only until a run of its agent has listed the pods and left."""
+    run, other = make_run("a"), make_run("b")
+    job = make_job(run)
+    shown.saw_job(job)
+    shown.saw_pod(make_pod(job))
+    shown.saw_pod(pod_gone(make_pod(job)))
+    shown.saw_job(gone(job))
+    assert set(kept(shown)) == {"_agents"}
+    assert (shown.jobs(), shown.pods(), shown.doubts(other)) == ([], [], 1)
+    shown.join(other)
+    assert leave_behind(shown, other) == {}
 
 
 async def test_a_run_that_never_had_a_job_leaves_nothing(shown: world.World) -> None:
@@ -592,45 +610,52 @@ async def test_a_pod_that_is_told_of_before_its_job(shown: world.World) -> None:
 # --------------------------------------------------------------------------------------------- complete lists
 
 
+def show_list(seen: world.World, version: str, *pairs: tuple[facts.JobFacts, facts.PodFacts], where: str = "") -> None:
+    """Everything is listed: these Jobs and their pods are what was there at that version."""
+    seen.listed_jobs(where, [job for job, _ in pairs], version)
+    seen.listed_pods(where, [pod for _, pod in pairs], version)
+
+
 async def test_a_list_shows_what_is_new_and_what_is_gone(scene: Scene) -> None:
     """What was known before the list and is not in it is gone, pods included."""
-    other = make_job(scene.runs["b"])
-    scene.world.replace_all([other], [make_pod(other)], known=scene.world.known())
+    other = make_job(scene.runs["b"], resourceVersion="15")
+    pod = make_pod(other, version="16")
+    show_list(scene.world, "20", (other, pod))
     assert scene.woken() == ["a", "b", "c"]
     assert scene.world.job_of(scene.runs["a"]) == gone(scene.job)
     assert scene.world.pod_of(scene.job.uid) == pod_gone(scene.pod)
     assert scene.world.job_of(scene.runs["b"]) == other
-    assert scene.world.pod_of(other.uid) == make_pod(other)
-    known = scene.world.known()
-    assert (set(known.jobs), set(known.pods)) == ({other.uid}, {f"pod-of-{other.uid}"})
+    assert scene.world.pod_of(other.uid) == pod
+    assert (scene.world.jobs(), scene.world.pods()) == ([other], [pod])
 
 
 async def test_a_list_shows_what_has_changed(scene: Scene) -> None:
     """A change that a watch missed is seen at the next list."""
-    complete = make_job(scene.runs["a"], conditions={"Complete": ""})
-    ended = make_pod(scene.job, phase="Succeeded")
-    scene.world.replace_all([complete], [ended], known=scene.world.known())
+    complete = make_job(scene.runs["a"], conditions={"Complete": ""}, resourceVersion="15")
+    ended = make_pod(scene.job, phase="Succeeded", version="14")
+    show_list(scene.world, "20", (complete, ended))
     assert scene.world.job_of(scene.runs["a"]) == complete
     assert scene.world.pod_of(scene.job.uid) == ended
 
 
-async def test_what_is_created_while_a_list_is_under_way_is_not_missing(scene: Scene) -> None:
-    """The list may be older than the creation."""
-    known = scene.world.known()
-    created = make_job(scene.runs["b"])
-    scene.world.saw_job(created)
-    scene.world.saw_pod(make_pod(created))
-    scene.world.replace_all([scene.job], [scene.pod], known=known)
-    assert scene.world.job_of(scene.runs["b"]) == created
-    assert scene.world.pod_of(created.uid) == make_pod(created)
+@pytest.mark.parametrize(("created", "there"), [("19", False), ("20", False), ("21", True), ("100", True)])
+async def test_what_is_created_after_a_list_is_not_missing_from_it(scene: Scene, created: str, *, there: bool) -> None:
+    """The answer to a creation may be here before an older list: of what is younger than itself, that says nothing."""
+    made = make_job(scene.runs["b"], resourceVersion=created)
+    pod = make_pod(made, version=created)
+    scene.world.saw_job(made)
+    scene.world.saw_pod(pod)
+    show_list(scene.world, "20", (scene.job, scene.pod))
+    assert scene.world.job_of(scene.runs["b"]) == (made if there else gone(made))
+    assert scene.world.pod_of(made.uid) == (pod if there else pod_gone(pod))
+    assert (made in scene.world.jobs(), pod in scene.world.pods()) == (there, there)
 
 
 async def test_what_ends_while_a_list_is_under_way_does_not_rise_again(scene: Scene) -> None:
     """The list may be older than the deletion; nobody would ever tell of it again."""
-    known = scene.world.known()
     scene.world.saw_pod(pod_gone(scene.pod))
     scene.world.saw_job(gone(scene.job))
-    scene.world.replace_all([scene.job], [scene.pod], known=known)
+    show_list(scene.world, "20", (scene.job, scene.pod))
     assert scene.world.job_of(scene.runs["a"]) == gone(scene.job)
     assert scene.world.pod_of(scene.job.uid) == pod_gone(scene.pod)
     assert scene.world.busy_with(scene.runs["b"]) == "AgentRun a", "a is still waiting, but no Job is in the way"
@@ -638,17 +663,15 @@ async def test_what_ends_while_a_list_is_under_way_does_not_rise_again(scene: Sc
     assert scene.world.busy_with(scene.runs["b"]) == ""
 
 
-@pytest.mark.parametrize("listed", [True, False])
-async def test_what_is_forgotten_while_a_list_is_under_way_stays_forgotten(shown: world.World, *, listed: bool) -> None:
-    """A Job that nobody follows and that is deleted meanwhile is neither missed nor brought back."""
-    job = make_job(make_run("a"))
-    pod = make_pod(job)
+async def test_what_is_forgotten_while_a_list_is_under_way_is_not_missed_by_it(shown: world.World) -> None:
+    """A Job that nobody follows and that was deleted leaves nothing; not to be in a list is no second end."""
+    job = make_job(make_run("a"), conditions={"Complete": ""}, resourceVersion="10")
+    pod = make_pod(job, phase="Succeeded", version="11")
     shown.saw_job(job)
     shown.saw_pod(pod)
-    known = shown.known()
     shown.saw_pod(pod_gone(pod))
     shown.saw_job(gone(job))
-    shown.replace_all([job] if listed else [], [pod] if listed else [], known=known)
+    show_list(shown, "20")
     assert kept(shown) == {}
 
 
@@ -664,24 +687,13 @@ async def test_gone_is_for_ever(scene: Scene) -> None:
     assert scene.woken() == []
 
 
-async def test_a_listed_job_that_was_deleted_meanwhile_does_not_occupy_the_agent(scene: Scene) -> None:
-    """The list of the guard is as old as any other."""
-    known = scene.world.known()
-    scene.world.saw_pod(pod_gone(scene.pod))
-    scene.world.leave(scene.runs["a"])
-    scene.world.saw_job(gone(scene.job))
-    scene.world.saw_listed_job(scene.job, known=known)
-    assert scene.world.busy_with(scene.runs["b"]) == ""
-
-
 async def test_what_a_watch_told_meanwhile_is_newer_than_the_list(scene: Scene) -> None:
     """The end of a Job must not be undone by a list that was made before it."""
-    known = scene.world.known()
-    complete = make_job(scene.runs["a"], conditions={"Complete": ""})
-    ended = make_pod(scene.job, phase="Succeeded")
+    complete = make_job(scene.runs["a"], conditions={"Complete": ""}, resourceVersion="21")
+    ended = make_pod(scene.job, phase="Succeeded", version="22")
     scene.world.saw_job(complete)
     scene.world.saw_pod(ended)
-    scene.world.replace_all([scene.job], [scene.pod], known=known)
+    show_list(scene.world, "20", (scene.job, scene.pod))
     assert scene.world.job_of(scene.runs["a"]) == complete
     assert scene.world.pod_of(scene.job.uid) == ended
 
@@ -689,10 +701,61 @@ async def test_what_a_watch_told_meanwhile_is_newer_than_the_list(scene: Scene) 
 async def test_a_list_twice_is_as_good_as_once(scene: Scene) -> None:
     """Lists can be repeated at will."""
     for _ in range(2):
-        scene.world.replace_all([], [], known=scene.world.known())
+        show_list(scene.world, "20")
+    assert scene.world.doubts(scene.runs["b"]) == 1
     for run in scene.runs.values():
-        scene.world.leave(run)
+        leave_behind(scene.world, run)
     assert kept(scene.world) == {}
+
+
+async def test_the_list_of_a_namespace_says_nothing_of_another(scene: Scene) -> None:
+    """Each has its own watch."""
+    show_list(scene.world, "20", where="team-b")
+    assert (scene.world.jobs(), scene.world.pods()) == ([scene.job], [scene.pod])
+    show_list(scene.world, "20", where="team-a")
+    assert (scene.world.jobs(), scene.world.pods()) == ([], [])
+
+
+@pytest.mark.parametrize(("known", "listed", "there"), [("x9", "20", False), ("9", "x20", True), ("x9", "x20", False)])
+async def test_versions_that_are_no_numbers_are_older_than_any_list(
+    shown: world.World, known: str, listed: str, *, there: bool
+) -> None:
+    """A list that has no number itself says nothing of what has one."""
+    job = make_job(make_run("a"), resourceVersion=known)
+    shown.saw_job(job)
+    shown.listed_jobs("", [], listed)
+    assert (shown.jobs() == [job]) is there
+
+
+async def test_a_pod_that_outlived_its_job_is_found_missing_by_a_list(shown: world.World) -> None:
+    """Of two pods of one Job each is known by itself."""
+    run = make_run("a")
+    shown.join(run)
+    first, second = (make_pod(orphan(), uid, version="5") for uid in ("first", "second"))
+    shown.saw_pod(first)
+    shown.saw_pod(second)
+    assert {pod.uid for pod in shown.pods()} == {"first", "second"}
+    shown.listed_pods("", [second], "6")
+    assert {pod.uid for pod in shown.pods()} == {"second"}
+    assert shown.busy_with(run) != ""
+    shown.listed_pods("", [], "7")
+    assert (shown.pods(), shown.busy_with(run)) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "taken"),
+    [("7", "8", True), ("7", "7", True), ("9", "10", True), ("10", "9", False), ("", "7", True), ("7", "", True)],
+)
+async def test_older_news_of_a_pod_are_not_taken(shown: world.World, known: str, told: str, *, taken: bool) -> None:
+    """The answer to a request may overtake the watch, or be overtaken."""
+    job = make_job(make_run("a"))
+    shown.saw_job(job)
+    shown.saw_pod(make_pod(job, version=known))
+    ended = make_pod(job, phase="Failed", version=told)
+    shown.saw_pod(ended)
+    assert (shown.pod_of(job.uid) == ended) is taken
+    shown.saw_pod(pod_gone(make_pod(job, version="1")))
+    assert shown.pods() == [], "a deletion is taken whatever its version"
 
 
 async def test_of_two_pods_of_one_job_the_end_of_one_says_nothing_of_the_other(shown: world.World) -> None:
@@ -706,3 +769,235 @@ async def test_of_two_pods_of_one_job_the_end_of_one_says_nothing_of_the_other(s
     assert "although its Job is gone" in shown.busy_with(waiting)
     shown.saw_pod(pod_gone(make_pod(job, "first")))
     assert shown.busy_with(waiting) == ""
+
+
+# ------------------------------------------------------------------------------- the view of an agent, without a list
+
+
+async def view(seen: world.World, run: models.AgentRun, since: facts.JobFacts | None = None) -> list[str] | None:
+    """The uids of what is in the view, Jobs and then pods; None if there is none."""
+    found = await seen.view(run, since)
+    return None if found is None else [thing.uid for things in found for thing in things]
+
+
+async def let_others_go_on() -> None:
+    """Whoever can go on has done so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_the_view_holds_what_is_there_of_the_agent_and_nothing_else(shown: world.World) -> None:
+    """Finished Jobs, too, which somebody may have to remove; of the pods those that have not ended."""
+    run, done, ended = make_run("a"), make_run("b"), make_run("c")
+    jobs = [make_held(run), make_job(done, conditions={"Complete": ""}), make_job(ended, conditions={"Failed": ""})]
+    for job in (*jobs, make_job(make_run("d", agent="other"))):
+        shown.saw_job(job)
+    shown.join(ended)
+    shown.saw_job(gone(jobs[2]))
+    for pod in (make_pod(jobs[1], phase="Succeeded"), make_pod(jobs[2]), make_pod(orphan(), "stray")):
+        shown.saw_pod(pod)
+    assert await view(shown, run) == ["job-of-a", "job-of-b", "pod-of-job-of-c", "stray"]
+
+
+@pytest.mark.parametrize("version", ["", "x7"])
+async def test_without_a_version_there_is_no_view_since_a_job(shown: world.World, version: str) -> None:
+    """Nor is there one without a watch; nothing is waited for."""
+    run = make_run("a")
+    job = make_held(run, resourceVersion="7")
+    shown.saw_job(job)
+    assert await view(shown, run, job) is None
+    assert await view(shown, run) == ["job-of-a"]
+    shown.jobs_shown("", "8")
+    assert await view(shown, run, job) == ["job-of-a"]
+    assert await view(shown, run, dataclasses.replace(job, version=version)) is None
+    shown.jobs_shown("", version)
+    assert await view(shown, run, job) is None
+
+
+@pytest.mark.parametrize(("shown_to", "at_once"), [("6", False), ("7", True), ("8", True), ("10", True)])
+async def test_the_view_is_as_new_as_the_job_that_is_asked_for(
+    shown: world.World, shown_to: str, *, at_once: bool
+) -> None:
+    """The answer to its creation came before the watch: until that has come as far, something may be missing."""
+    run = make_run("a")
+    job = make_held(run, resourceVersion="7")
+    shown.saw_job(job)
+    shown.jobs_shown("", shown_to)
+    asked = asyncio.create_task(view(shown, run, job))
+    await let_others_go_on()
+    assert asked.done() is at_once
+    if not at_once:
+        shown.jobs_shown("", "5")  # after a gap, say
+        shown.saw_job(make_held(make_run("b"), resourceVersion="6"))
+        shown.jobs_shown("", "6")
+        await let_others_go_on()
+        assert not asked.done()
+    shown.jobs_shown("", "9")
+    assert await asked == (["job-of-a"] if at_once else ["job-of-a", "job-of-b"])
+
+
+async def test_the_job_that_is_asked_for_need_not_be_known(shown: world.World) -> None:
+    """It may have vanished by now; the watch has to come to it all the same."""
+    run = make_run("a")
+    shown.jobs_shown("", "6")
+    asked = asyncio.create_task(view(shown, run, make_held(run, resourceVersion="7")))
+    await let_others_go_on()
+    assert not asked.done()
+    shown.jobs_shown("", "7")
+    assert await asked == []
+
+
+async def test_each_waits_for_its_own_job(shown: world.World) -> None:
+    """The watch comes by in order; who gives up in between is in nobody's way."""
+    runs = [make_run(name, agent=f"agent-{name}") for name in "abcd"]
+    jobs = [make_held(run, resourceVersion=version) for run, version in zip(runs, ("9", "7", "8", "7"), strict=True)]
+    shown.jobs_shown("", "6")
+    for job in jobs:
+        shown.saw_job(job)
+    asked = [asyncio.create_task(view(shown, run, job)) for run, job in zip(runs, jobs, strict=True)]
+    await let_others_go_on()
+    asked[2].cancel()
+    done = []
+    for version in ("7", "8", "9"):
+        shown.jobs_shown("", version)
+        await let_others_go_on()
+        done.append([task.done() for task in asked])
+    assert done == [[False, True, True, True], [False, True, True, True], [True] * 4]
+    for run in runs:
+        shown.saw_job(gone(make_held(run)))
+        shown.leave(run)
+    assert kept(shown) == {}
+
+
+async def test_a_watch_that_is_late_is_not_waited_for(shown: world.World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be broken: then there is a list. Nothing is left of who waited when it comes after all."""
+    monkeypatch.setattr(world, "_CATCH_UP_SECONDS", 0.002)
+    run = make_run("a")
+    job = make_held(run, resourceVersion="7")
+    shown.saw_job(job)
+    shown.jobs_shown("", "6")
+    assert await view(shown, run, job) is None
+    shown.jobs_shown("", "7")
+    assert await view(shown, run, job) == ["job-of-a"]
+    shown.saw_job(gone(job))
+    assert leave_behind(shown, run) == {}
+
+
+@pytest.mark.parametrize(
+    ("shown_to", "good"),
+    [
+        ({"team-a": "7"}, True),
+        ({"": "7"}, True),
+        ({"team-b": "9"}, False),
+        ({"team-a": "6", "team-b": "9"}, False),
+        ({"team-a": "7", "team-b": "1"}, True),
+    ],
+)
+async def test_the_watch_of_its_own_namespace_counts(
+    shown: world.World, monkeypatch: pytest.MonkeyPatch, shown_to: dict[str, str], *, good: bool
+) -> None:
+    """Several namespaces have a watch each, and one may be far ahead of another."""
+    monkeypatch.setattr(world, "_CATCH_UP_SECONDS", 0.01)
+    run = make_run("a")
+    job = make_held(run, resourceVersion="7")
+    shown.saw_job(job)
+    for order in (shown_to, dict(reversed(shown_to.items()))):
+        for namespace in order:
+            shown.jobs_shown(namespace, "1")
+        asked = asyncio.create_task(view(shown, run, job))
+        await let_others_go_on()
+        for namespace, version in order.items():
+            shown.jobs_shown(namespace, version)
+        assert await asked == (["job-of-a"] if good else None)
+
+
+@pytest.mark.parametrize(
+    ("last", "doubts"),
+    [
+        ({}, 1),
+        ({"deleting": True}, 1),
+        ({"suspend": True}, 1),
+        ({"conditions": {"Complete": ""}}, 0),
+        ({"conditions": {"Failed": ""}}, 0),
+    ],
+)
+@pytest.mark.parametrize("followed", [True, False])
+async def test_after_a_job_that_vanished_before_its_end_the_pods_have_to_be_listed(
+    shown: world.World, last: dict[str, Any], doubts: int, *, followed: bool
+) -> None:
+    """Its agent may be at work, and the watch of pods be late; a Job that has ended had no pod at work any more."""
+    run, other = make_run("a"), make_run("b")
+    if followed:
+        shown.join(other)
+    shown.saw_job(make_job(other))
+    shown.saw_job(gone(make_job(other, **last)))
+    if followed:
+        shown.saw_job(gone(make_job(other, **last)))
+    assert shown.doubts(run) == doubts
+    assert await view(shown, run) == (None if doubts else [])
+    assert await view(shown, make_run("c", agent="other")) == []
+    shown.settle(run, doubts)
+    assert (shown.doubts(run), await view(shown, run)) == (0, [])
+
+
+async def test_a_held_job_that_vanished_had_no_pod(shown: world.World) -> None:
+    """Nothing has to be listed."""
+    run = make_run("a")
+    shown.saw_job(make_held(make_run("b")))
+    shown.saw_job(gone(make_held(make_run("b"))))
+    assert (shown.doubts(run), await view(shown, run)) == (0, [])
+
+
+async def test_a_list_dispels_only_doubts_that_are_older_than_itself(shown: world.World) -> None:
+    """A Job that vanished while the pods were being listed has to be listed for once more."""
+    run = make_run("a")
+    for name in "bc":
+        shown.saw_job(gone(make_job(make_run(name))))
+    before = shown.doubts(run)
+    shown.saw_job(gone(make_job(make_run("d"))))
+    shown.settle(run, before)
+    assert (shown.doubts(run), await view(shown, run)) == (3, None)
+    shown.settle(run, 3)
+    assert await view(shown, run) == []
+
+
+async def test_a_doubt_that_comes_up_while_the_watch_is_waited_for_counts(shown: world.World) -> None:
+    """A Job of the agent came and vanished just before the own one, and the watch shows that only now."""
+    run, other = make_run("a"), make_run("b")
+    job = make_held(run, resourceVersion="10")
+    shown.saw_job(job)
+    shown.jobs_shown("", "7")
+    asked = asyncio.create_task(view(shown, run, job))
+    await let_others_go_on()
+    shown.saw_job(make_job(other, resourceVersion="8"))
+    shown.jobs_shown("", "8")
+    shown.saw_job(gone(make_job(other, resourceVersion="9")))
+    shown.jobs_shown("", "9")
+    shown.jobs_shown("", "10")
+    assert await asked is None
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_a_view_is_a_state_that_there_was(shown: world.World, when: str) -> None:
+    """An answer that is newer than the watch is waited for as well, lest it stand beside what was long over then."""
+    run, marked = make_run("a"), make_run("b")
+    job, before = make_held(run, resourceVersion="7"), make_held(marked, resourceVersion="6")
+    answer = dataclasses.replace(before, version="12", gate="job-of-c")
+    for known in (before, job, make_job(make_run("d", agent="other"), resourceVersion="99")):
+        shown.saw_job(known)
+    shown.jobs_shown("", "7" if when == "before" else "6")
+    if when == "before":
+        shown.saw_job(answer)
+    asked = asyncio.create_task(shown.view(run, job))
+    await let_others_go_on()
+    shown.saw_job(answer)
+    unseen = make_held(make_run("c"), resourceVersion="11")
+    for version in ("8", "11"):
+        if version == "11":
+            shown.saw_job(unseen)
+        shown.jobs_shown("", version)
+        await let_others_go_on()
+        assert not asked.done()
+    shown.saw_job(answer)
+    shown.jobs_shown("", "12")
+    assert await asked == ([answer, job, unseen], [])

@@ -58,7 +58,8 @@ async def operate(config: settings.Settings, *, reached: Callable[[runner.Step],
 async def _work(
     config: settings.Settings, reached: Callable[[runner.Step], None], stop: asyncio.Event | None = None
 ) -> None:
-    client = await kube.connect(timeout=config.request_timeout_seconds)
+    watches = 2 * (len(config.watched_namespaces) or 1)  # of Jobs and of pods
+    client = await kube.connect(timeout=config.request_timeout_seconds, watches=watches)
     own_pod, world = runner.OwnPod(config, client), runner.World()
     deps = runner.Deps(
         config=config,
@@ -70,6 +71,7 @@ async def _work(
         secrets=runner.SecretValues(config, client, own_pod),
         caretaker=runner.Caretaker(config, client, world.live_logs),
         announcer=runner.Announcer(config, client),
+        stragglers=runner.Stragglers(client, world.is_followed),
         reached=reached,
     )
     registry = kopf.OperatorRegistry()

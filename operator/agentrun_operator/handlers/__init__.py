@@ -8,12 +8,9 @@ it waits for a deletion, a mark under our prefix.
 import kopf
 
 from agentrun_operator import names
-from agentrun_operator.handlers import jobs, login, runs, startup
+from agentrun_operator.handlers import login, runs, startup
 
-_JOBS = ("batch", "v1", "jobs")
-_PODS = ("", "v1", "pods")
 _RUNS = (names.GROUP, names.VERSION, names.PLURAL)
-_OURS = {names.LABEL_MANAGED_BY: names.MANAGED_BY}
 
 
 def register(registry: kopf.OperatorRegistry) -> None:
@@ -26,7 +23,5 @@ def register(registry: kopf.OperatorRegistry) -> None:
     # The daemon is cancelled when the operator exits (it goes at once) and when its object is deleted (it stops the
     # agent first): the time-out is for the latter. What it has not done by then, owner references do.
     kopf.daemon(
-        *_RUNS, registry=registry, id="run", when=runs.is_live, cancellation_backoff=1, cancellation_timeout=60
+        *_RUNS, registry=registry, id="run", when=runs.is_followed, cancellation_backoff=1, cancellation_timeout=60
     )(runs.supervise)
-    kopf.on.event(*_JOBS, registry=registry, labels=_OURS)(jobs.saw_job)
-    kopf.on.event(*_PODS, registry=registry, labels=_OURS)(jobs.saw_pod)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -10,15 +10,25 @@ from agentrun_operator import models, runner
 
 
 def is_live(status: Mapping[str, Any], **_: Any) -> bool:
-    """Whether the run has not ended yet; kopf stops the daemon and lets the object go when it has."""
+    """Whether the run has not ended yet."""
     phase = status.get("phase")
     return phase is None or not models.Phase(phase).final
 
 
+def is_followed(status: Mapping[str, Any], body: Mapping[str, Any], memo: runner.Deps, **_: Any) -> bool:
+    """Whether the run is live and ours; kopf stops the daemon and lets the object go when it is not."""
+    return is_live(status) and runner.is_ours(memo, body)
+
+
 async def saw(event: kopf.RawEvent, uid: str, memo: runner.Deps, **_: Any) -> None:
     """The AgentRun changed (spec.cancel, retention, deletion): its supervisor and the caretaker have to look."""
+    # Who wrote which field is a third of the object, and kopf keeps it for as long as the run is live.
+    cast("dict[str, Any]", event["object"]["metadata"]).pop("managedFields", None)
+    if not runner.is_ours(memo, event["object"]):
+        return
     memo.world.wake(uid)
     memo.caretaker.saw(event["object"], deleted=event["type"] == "DELETED")
+    memo.stragglers.saw(event["object"], deleted=event["type"] == "DELETED")
     memo.resync.saw(event["type"], uid)
 
 

@@ -12,7 +12,9 @@ from agentrun_operator.kube.connection import connect
 from agentrun_operator.kube.credentials import Credentials
 from agentrun_operator.kube.credentials import read as read_credentials
 from agentrun_operator.kube.election import Election, LeaseClient, Terms
-from agentrun_operator.kube.http import HttpKubeClient, api_error
+from agentrun_operator.kube.http import HttpKubeClient
+from agentrun_operator.kube.reflector import Mirror, Reflector, Source
+from agentrun_operator.kube.refusal import api_error
 
 __all__ = [
     "Credentials",
@@ -20,7 +22,10 @@ __all__ = [
     "HttpKubeClient",
     "KubeClient",
     "LeaseClient",
+    "Mirror",
     "Ref",
+    "Reflector",
+    "Source",
     "Terms",
     "api_error",
     "connect",

@@ -1,10 +1,11 @@
 """The seam to the Kubernetes API: what the operator asks of it, and nothing else."""
 
 import dataclasses
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from agentrun_operator import facts
+from agentrun_operator.kube.reflector import Source
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,6 +22,12 @@ class KubeClient(Protocol):
 
     async def close(self) -> None:
         """Close all connections."""
+
+    def all_jobs(self, namespace: str = "") -> Source[facts.JobFacts]:
+        """This operator's Jobs in ``namespace`` ("" = everywhere), to be mirrored."""
+
+    def all_pods(self, namespace: str = "") -> Source[facts.PodFacts]:
+        """Pods of this operator's Jobs in ``namespace`` ("" = everywhere), to be mirrored."""
 
     async def list_jobs(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.JobFacts]:
         """This operator's Jobs in ``namespace`` ("" = everywhere) that carry ``labels``, from etcd and not a cache."""
@@ -78,6 +85,9 @@ class KubeClient(Protocol):
 
         Raises NotFoundError, ConflictError when the object has another version or another uid by now.
         """
+
+    async def write_run_finalizers(self, run: Ref, finalizers: Sequence[str], *, version: str) -> None:
+        """Replace the finalizers of exactly this run as it was at ``version``. Raises NotFoundError, ConflictError."""
 
     async def list_run_uids(self, namespace: str = "") -> set[str]:
         """The uids of all AgentRuns in ``namespace`` ("" = everywhere); nothing else of them is asked for."""

@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import pathlib
 from collections.abc import Awaitable, Callable
+from urllib import parse, request
 
 import structlog
 from kubernetes.aio import client, config
@@ -46,6 +47,9 @@ async def load(configuration: client.Configuration, context: str | None) -> Cred
     """Set up the library from the service account of the pod, else from the kubeconfig. Raises SettingsError."""
     try:
         await _load(configuration, context)
+        configuration.proxy = configuration.proxy or proxy_of_environment(configuration.host)
+        # Else aiohttp reads the environment and ~/.netrc anew for each request, in a thread: twice the request's cost.
+        configuration.client_session_kwargs = {"trust_env": False}
         return await _describe(configuration)
     except config_exception.ConfigException as e:
         raise errors.SettingsError(f"No way to reach Kubernetes: {e}. Set KUBECONFIG, or run inside a pod.") from e
@@ -118,6 +122,14 @@ async def _load(configuration: client.Configuration, context: str | None) -> Non
     await config.load_kube_config(  # type: ignore[no-untyped-call]
         client_configuration=configuration, context=context
     )
+
+
+def proxy_of_environment(server: str) -> str | None:
+    """The proxy that the environment names for this server, as kubectl heeds it; None if none."""
+    parts = parse.urlsplit(server)
+    if request.proxy_bypass(parts.hostname or ""):
+        return None
+    return request.getproxies().get(parts.scheme)
 
 
 async def _describe(configuration: client.Configuration) -> Credentials:

@@ -2,10 +2,10 @@
 
 import base64
 import contextlib
+import dataclasses
 import datetime
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib import parse
 
 import aiohttp
@@ -14,9 +14,10 @@ from kubernetes.aio import client
 from kubernetes.aio.config import config_exception
 
 from agentrun_operator import errors, facts, names
-from agentrun_operator.forensics import messages
-from agentrun_operator.kube import retry_after
+from agentrun_operator.kube import refusal, retry_after
 from agentrun_operator.kube.client import Ref
+
+T = TypeVar("T")
 
 _RUNS = f"/apis/{names.GROUP}/{names.VERSION}"
 _LEASES = "/apis/coordination.k8s.io/v1"
@@ -26,13 +27,10 @@ _JSON_PATCH = "application/json-patch+json"
 _MERGE_PATCH = "application/merge-patch+json"
 _METADATA_ONLY = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _UNAUTHORIZED = 401
-_FORBIDDEN = 403
-_BY_ROLE = re.compile(r'\bUser "[^"]*" cannot [a-z]+ resource ')  # admission, quotas and policies speak otherwise
-# What the API server says when the test operation of a JSON patch fails; a status that breaks the schema is described.
-_UNPROCESSABLE = 422
-_PATCH_TEST_FAILED = "the server rejected our request due to an error in our request"
 _HELD = f"/metadata/annotations/{names.ANNOTATION_HELD.replace('/', '~1')}"  # as JSON pointers
 _QUEUE = f"/metadata/labels/{names.LABEL_QUEUE.replace('/', '~1')}"
+# A watch that is silent for so long is opened anew: nobody can tell one that has nothing to show from one that is dead.
+_SILENT_SECONDS = 30
 _PAGE = 500  # objects per list request: the API server answers in bounded memory, we parse in bounded memory
 
 
@@ -54,11 +52,17 @@ class HttpKubeClient:
         """Close all connections."""
         await self._api.close()  # type: ignore[no-untyped-call]  # the generated client is half typed
 
+    def all_jobs(self, namespace: str = "") -> "Objects[facts.JobFacts]":
+        return Objects(self, "/apis/batch/v1", "jobs", namespace, facts.parse_job)
+
+    def all_pods(self, namespace: str = "") -> "Objects[facts.PodFacts]":
+        return Objects(self, "/api/v1", "pods", namespace, facts.parse_pod)
+
     async def list_jobs(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.JobFacts]:
-        return [facts.parse_job(item) async for item in self._list("/apis/batch/v1", "jobs", namespace, labels)]
+        return (await self.all_jobs(namespace).list(labels))[0]
 
     async def list_pods(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.PodFacts]:
-        return [facts.parse_pod(item) async for item in self._list("/api/v1", "pods", namespace, labels)]
+        return (await self.all_pods(namespace).list(labels))[0]
 
     async def get_job(self, namespace: str, name: str) -> facts.JobFacts:
         return facts.parse_job(await self._request("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}"))
@@ -92,7 +96,7 @@ class HttpKubeClient:
         try:
             return facts.parse_job(await self._request("PATCH", _job_path(job), body=patch, content_type=_JSON_PATCH))
         except errors.RejectedError as e:
-            raise _failed_test(e, f"Job {job.name} is not held as it was") or e from e
+            raise refusal.failed_test(e, f"Job {job.name} is not held as it was") or e from e
 
     async def delete_job(self, job: facts.JobFacts) -> None:
         # Foreground: the Job stays visible until its pod is gone, so nobody takes the agent for free too early.
@@ -144,17 +148,16 @@ class HttpKubeClient:
         try:
             answer = await self._request("PATCH", f"{_run_path(run)}/status", body=patch, content_type=_JSON_PATCH)
         except errors.RejectedError as e:
-            raise _failed_test(e, f"AgentRun {run.name} has changed") or e from e
+            raise refusal.failed_test(e, f"AgentRun {run.name} has changed") or e from e
         return str(answer["metadata"]["resourceVersion"])
 
     async def list_run_uids(self, namespace: str = "") -> set[str]:
-        pages = self._list(_RUNS, names.PLURAL, namespace, None, selector="", accept=_METADATA_ONLY)
-        return {item["metadata"]["uid"] async for item in pages}
+        return {metadata["uid"] for metadata in await self.list_run_metadata(namespace)}
 
     async def list_run_metadata(self, namespace: str = "") -> list[Mapping[str, Any]]:
         """The metadata of all AgentRuns in ``namespace`` ("" = everywhere)."""
-        pages = self._list(_RUNS, names.PLURAL, namespace, None, selector="", accept=_METADATA_ONLY)
-        return [item["metadata"] async for item in pages]
+        pages = self.list_pages(_in_namespace(_RUNS, names.PLURAL, namespace), "", accept=_METADATA_ONLY)
+        return [item["metadata"] async for page in pages for item in page["items"] or ()]
 
     async def remove_finalizer(self, run: Ref, finalizer: str, *, index: int) -> None:
         """Remove the finalizer at that place from exactly this AgentRun. Raises ConflictError if it is not there."""
@@ -167,7 +170,12 @@ class HttpKubeClient:
         try:
             await self._request("PATCH", _run_path(run), body=patch, content_type=_JSON_PATCH)
         except errors.RejectedError as e:
-            raise _failed_test(e, f"AgentRun {run.name} has changed") or e from e
+            raise refusal.failed_test(e, f"AgentRun {run.name} has changed") or e from e
+
+    async def write_run_finalizers(self, run: Ref, finalizers: Sequence[str], *, version: str) -> None:
+        # A resourceVersion belongs to one state of one object, so the uid need not be named.
+        patch = {"metadata": {"finalizers": list(finalizers), "resourceVersion": version}}
+        await self._request("PATCH", _run_path(run), body=patch, content_type=_MERGE_PATCH)
 
     async def delete_run(self, run: Ref) -> None:
         with contextlib.suppress(errors.NotFoundError, errors.ConflictError):
@@ -237,29 +245,35 @@ class HttpKubeClient:
         finally:
             response.release()
 
-    async def _list(
-        self,
-        api: str,
-        plural: str,
-        namespace: str,
-        labels: Mapping[str, str] | None,
-        *,
-        selector: str = _SELECTOR,
-        accept: str = _JSON,
-    ) -> AsyncIterator[Mapping[str, Any]]:
-        scope = f"/namespaces/{namespace}" if namespace else ""
-        parts = [selector, *(f"{key}={value}" for key, value in (labels or {}).items())]
-        query = {"labelSelector": ",".join(filter(None, parts)), "limit": str(_PAGE)}
+    async def list_pages(self, path: str, selector: str, *, accept: str = _JSON) -> AsyncIterator[Mapping[str, Any]]:
+        """A list in pages of bounded size. Raises ApiError."""
+        query = {"labelSelector": selector, "limit": str(_PAGE)}
         while True:
-            page = await self._request("GET", f"{api}{scope}/{plural}", query=query, accept=accept)
+            page = await self._request("GET", path, query=query, accept=accept)
             if "items" not in page:
-                raise errors.UnavailableError(f"GET {api}{scope}/{plural}: the answer could not be read: it is no list")
-            for item in page["items"] or ():  # Go writes an empty list as null, too
-                yield item
+                raise errors.UnavailableError(f"GET {path}: the answer could not be read: it is no list")
+            yield page
             token = page.get("metadata", {}).get("continue")
             if not token:
                 return
             query["continue"] = token
+
+    async def watch_lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """The lines of a watch, until it ends or is silent for too long. Raises ApiError when it breaks."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout.total, sock_read=_SILENT_SECONDS)
+        response = await self._send("GET", path, query=query, timeout=timeout)
+        rest = b""
+        try:
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield line
+        except TimeoutError:
+            return
+        except aiohttp.ClientError as e:
+            raise errors.UnavailableError(f"the watch of {path} broke off: {_words(e)}") from e
+        finally:
+            response.close()
 
     async def _request(
         self,
@@ -308,7 +322,39 @@ class HttpKubeClient:
         wait = retry_after.parse(
             response.status, response.headers.get("Retry-After", ""), datetime.datetime.now(datetime.UTC)
         )
-        raise api_error(response.status, text, retry_after=wait)
+        raise refusal.api_error(response.status, text, retry_after=wait)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Objects(Generic[T]):
+    """This operator's Jobs or pods in one namespace, or everywhere: what ``reflector.Reflector`` mirrors."""
+
+    client: HttpKubeClient
+    api: str
+    plural: str
+    namespace: str
+    parse: Callable[[Mapping[str, Any]], T]
+
+    async def list(self, labels: Mapping[str, str] | None = None) -> tuple[list[T], str]:
+        """All that carry ``labels``, and the version of the list. Raises ApiError."""
+        selector = ",".join([_SELECTOR, *(f"{key}={value}" for key, value in (labels or {}).items())])
+        found, version = [], ""
+        async for page in self.client.list_pages(self._path, selector):
+            found += [self.parse(item) for item in page["items"] or ()]  # Go writes an empty list as null, too
+            version = str(page.get("metadata", {}).get("resourceVersion", ""))
+        return found, version
+
+    def watch(self, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """The lines of a watch. Raises ApiError when it breaks."""
+        return self.client.watch_lines(self._path, {"labelSelector": _SELECTOR, **query})
+
+    @property
+    def _path(self) -> str:
+        return _in_namespace(self.api, self.plural, self.namespace)
+
+
+def _in_namespace(api: str, plural: str, namespace: str) -> str:
+    return f"{api}/namespaces/{namespace}/{plural}" if namespace else f"{api}/{plural}"
 
 
 def _run_path(run: Ref) -> str:
@@ -317,43 +363,6 @@ def _run_path(run: Ref) -> str:
 
 def _job_path(job: facts.JobFacts) -> str:
     return f"/apis/batch/v1/namespaces/{job.namespace}/jobs/{job.name}"
-
-
-def _failed_test(error: errors.RejectedError, message: str) -> errors.ConflictError | None:
-    """What the API server says when the test operation of a JSON patch fails; None for any other refusal."""
-    if error.status == _UNPROCESSABLE and _PATCH_TEST_FAILED in str(error):
-        return errors.ConflictError(message, status=error.status)
-    return None
-
-
-def api_error(status: int, body: bytes, *, retry_after: float = 0.0) -> errors.ApiError:
-    """The exception for a refused request, with the API's own sentence, or what can be made of a proxy's page."""
-    try:
-        answer = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        said = messages.quote(body[:2000].decode(errors="replace"))
-        answer = {"message": f"HTTP {status}: {said}"} if said else {}
-    message, reason = str(answer.get("message") or f"HTTP {status}"), str(answer.get("reason") or "")
-    kind = _error_class(status, reason)
-    if status == _FORBIDDEN and _BY_ROLE.search(message):
-        kind = errors.ForbiddenError
-    if kind is errors.UnavailableError:
-        return errors.UnavailableError(message, status=status, reason=reason, retry_after=retry_after)
-    return kind(message, status=status, reason=reason)
-
-
-def _error_class(status: int, reason: str) -> type[errors.ApiError]:
-    by_status = {
-        400: errors.RejectedError,
-        403: errors.RejectedError,
-        # Without the API server's own word for it, it may be a proxy in front of it that knows no such page.
-        404: errors.NotFoundError if reason == "NotFound" else errors.UnavailableError,
-        405: errors.RejectedError,
-        409: errors.AlreadyExistsError if reason == "AlreadyExists" else errors.ConflictError,
-        413: errors.RejectedError,
-        422: errors.RejectedError,
-    }
-    return by_status.get(status, errors.UnavailableError)
 
 
 def _words(error: Exception) -> str:

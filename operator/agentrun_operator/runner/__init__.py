@@ -1,14 +1,15 @@
 """Drive runs: the one place that carries out what the pure core decides.
 
-A ``Supervisor`` follows one run. What all runs share is in ``Deps``: the ``World`` that the watches fill, the tail of
-the logs, the caretaker of what is left after the end, the announcer of Events.
+A ``Supervisor`` follows one run. What all runs share is in ``Deps``: the ``World`` that mirrors Jobs and pods, the tail
+of the logs, the caretaker of what is left after the end, the announcer of Events.
 """
 
 from agentrun_operator.runner.announcer import Announcer
-from agentrun_operator.runner.deps import Deps, keep_in_sync
+from agentrun_operator.runner.deps import Deps, is_ours, look_around
 from agentrun_operator.runner.retention import Caretaker
 from agentrun_operator.runner.sources import OwnPod, SecretValues
 from agentrun_operator.runner.steps import Step
+from agentrun_operator.runner.stragglers import Stragglers
 from agentrun_operator.runner.supervisor import Supervisor
 from agentrun_operator.runner.world import World
 
@@ -19,7 +20,9 @@ __all__ = [
     "OwnPod",
     "SecretValues",
     "Step",
+    "Stragglers",
     "Supervisor",
     "World",
-    "keep_in_sync",
+    "is_ours",
+    "look_around",
 ]

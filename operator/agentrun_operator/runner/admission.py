@@ -42,7 +42,7 @@ async def admit(deps: Deps, run: models.AgentRun, record: Record) -> str:
     """
     job = deps.world.job_of(run)
     if job is None or job.gone:
-        jobs, pods = await _look(deps, run)
+        jobs, pods = await _look(deps, run, afresh=bool(deps.world.unowned(run)))
         job = next((j for j in jobs if j.owner_uid == run.metadata.uid and j.attempt == run.attempt), None)
         if job is None:
             rival = next((j for j in jobs if j.live), None) or next((j for j in jobs if guard.is_in_row(j)), None)
@@ -56,7 +56,7 @@ async def admit(deps: Deps, run: models.AgentRun, record: Record) -> str:
     if not job.held:
         deps.world.saw_job(job)
         return ""
-    return await _pass_gate(deps, run, job.uid, record)
+    return await _pass_gate(deps, run, job, record)
 
 
 async def adopt(deps: Deps, run: models.AgentRun, job: facts.JobFacts, record: Record) -> None:
@@ -70,18 +70,28 @@ async def adopt(deps: Deps, run: models.AgentRun, job: facts.JobFacts, record: R
     await record(adopted)
 
 
-async def _look(deps: Deps, run: models.AgentRun) -> tuple[list[facts.JobFacts], list[facts.PodFacts]]:
-    """The agent's Jobs and pods, as etcd has them."""
+async def _look(
+    deps: Deps, run: models.AgentRun, since: facts.JobFacts | None = None, *, afresh: bool = False
+) -> tuple[list[facts.JobFacts], list[facts.PodFacts]]:
+    """The agent's Jobs and pods: all that were there when the Job ``since`` was made, if not later ones, too.
+
+    From what the watches have shown, if that is as good as a list; ``afresh``: from etcd.
+    """
+    seen = None if afresh else await deps.world.view(run, since)
+    if seen is not None:
+        return seen
     company, agent = (names.label_value(value) for value in (run.spec.company_id, run.spec.agent.id))
-    labels = {names.LABEL_COMPANY_ID: company, names.LABEL_AGENT_ID: agent}
-    known, namespace = deps.world.known(), run.metadata.namespace
-    jobs, pods = await asyncio.gather(
-        deps.client.list_jobs(namespace, labels), deps.client.list_pods(namespace, labels)
-    )
+    labels, namespace = {names.LABEL_COMPANY_ID: company, names.LABEL_AGENT_ID: agent}, run.metadata.namespace
+    doubts = deps.world.doubts(run)
+    async with deps.lists:
+        jobs, pods = await asyncio.gather(
+            deps.client.list_jobs(namespace, labels), deps.client.list_pods(namespace, labels)
+        )
     for job in jobs:
-        deps.world.saw_listed_job(job, known=known)
+        deps.world.saw_job(job)
     for pod in pods:  # a Job that is adopted may have had its pod for long
-        deps.world.saw_listed_pod(pod, known=known)
+        deps.world.saw_pod(pod)
+    deps.world.settle(run, doubts)
     return jobs, pods
 
 
@@ -173,10 +183,10 @@ async def _publish(deps: Deps, run: models.AgentRun) -> facts.JobFacts:
     return job
 
 
-async def _pass_gate(deps: Deps, run: models.AgentRun, uid: str, record: Record) -> str:
-    for _ in range(_ROUNDS):
-        jobs, pods = await _look(deps, run)
-        mine = next((job for job in jobs if job.uid == uid), None)
+async def _pass_gate(deps: Deps, run: models.AgentRun, published: facts.JobFacts, record: Record) -> str:
+    for number in range(_ROUNDS):
+        jobs, pods = await _look(deps, run, published, afresh=number > 0)
+        mine = next((job for job in jobs if job.uid == published.uid), None)
         if mine is None:
             raise errors.UnavailableError("The Job was deleted before it was started.")
         if not mine.held:

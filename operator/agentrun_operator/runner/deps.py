@@ -1,26 +1,28 @@
-"""What all runs share, and the one list of Jobs and pods that is asked for on behalf of all of them."""
+"""What all runs share, and what goes on beside them."""
 
 import asyncio
 import dataclasses
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
-from agentrun_operator import errors, kube, manifest, settings, tail
+from agentrun_operator import errors, kube, manifest, names, settings, tail
+from agentrun_operator.runner import mirrors
 from agentrun_operator.runner.announcer import Announcer
 from agentrun_operator.runner.logins import Logins
 from agentrun_operator.runner.resync import Resync
 from agentrun_operator.runner.retention import Caretaker
 from agentrun_operator.runner.sources import OwnPod, SecretValues
 from agentrun_operator.runner.steps import Step
+from agentrun_operator.runner.stragglers import Stragglers
 from agentrun_operator.runner.world import World
 
 _log = structlog.get_logger(__name__)
 
-_FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 10.0
-_RESYNC_SECONDS = 300  # at the latest: a gap in a watch is mostly noticed, see ``resync``
+_MOST_LISTS = 4
+_MOST_STARTS = 16  # at a time
+_RECOUNT_SECONDS = 300  # at the latest: a gap in the watch is mostly noticed, see ``resync``
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,12 @@ class Deps:
     secrets: SecretValues
     caretaker: Caretaker
     announcer: Announcer
+    stragglers: Stragglers
     reached: Callable[[Step], None] = lambda _step: None
+    # A list goes through all objects of its namespace: many at a time would hold up everything else.
+    lists: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_LISTS))
+    # Who comes first is through first; all at once would each wait for all others at every step.
+    starts: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_STARTS))
     logins: Logins = dataclasses.field(default_factory=Logins)
     resync: Resync = dataclasses.field(default_factory=Resync)
     tasks: list[asyncio.Task[None]] = dataclasses.field(default_factory=list)
@@ -52,43 +59,30 @@ class Deps:
         return self
 
 
-async def keep_in_sync(deps: Deps, *, once: bool = False) -> None:
-    """List all Jobs and pods, so that nothing vanishes unseen: now (``once``), or forever when ``Resync`` says so."""
-    if once:
-        await _list_at_last(deps)
-        return
+def is_ours(deps: Deps, body: Mapping[str, Any]) -> bool:
+    """Whether an AgentRun (as JSON) is this operator's, and not another shard's."""
+    spec = body.get("spec") or {}
+    company, agent = spec.get("companyId", ""), (spec.get("agent") or {}).get("id", "")
+    return deps.config.owns(names.agent_key(body["metadata"]["namespace"], company, agent))
+
+
+async def look_around(deps: Deps) -> None:
+    """See every Job and pod, and begin what goes on beside the runs: what is not there then, does not exist."""
+    namespaces = deps.config.watched_namespaces or ("",)
+    deps.tasks.extend(await mirrors.begin(deps.client, deps.world, namespaces, deps.config.owns))
+    care = deps.caretaker
+    for work in (care.sweep(), care.expire(), recount(deps), deps.stragglers.watch(), deps.announcer.work()):
+        deps.tasks.append(asyncio.create_task(work))
+
+
+async def recount(deps: Deps) -> None:
+    """Count the finished runs anew whenever deletions may have been missed. Forever."""
     while True:
-        await deps.resync.due(_RESYNC_SECONDS)
+        await deps.resync.due(_RECOUNT_SECONDS)
         try:
-            await _list_all(deps)
+            await deps.caretaker.recount()
         except errors.ApiError as e:
-            _log.warning("resync_failed", error=str(e))
-            deps.resync.failed(_RESYNC_SECONDS)
+            _log.warning("recount_failed", error=str(e))
+            deps.resync.failed(_RECOUNT_SECONDS)
         else:
-            _log.debug("resynced")
             deps.resync.done()
-
-
-async def _list_at_last(deps: Deps) -> None:
-    """List until there is an answer: without it nothing can be judged, and kopf would wait a minute for another try."""
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            await _list_all(deps)
-        except errors.ApiError as e:
-            wait = max(pause * random.uniform(0.5, 1), getattr(e, "retry_after", 0))  # noqa: S311 - spreads retries
-            _log.warning("first_list_failed", error=str(e), again_in=round(wait, 1))
-            await asyncio.sleep(wait)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-        else:
-            return
-
-
-async def _list_all(deps: Deps) -> None:
-    known = deps.world.known()
-    jobs, pods = [], []
-    for namespace in deps.config.watched_namespaces or ("",):
-        jobs += await deps.client.list_jobs(namespace)
-        pods += await deps.client.list_pods(namespace)
-    deps.world.replace_all(jobs, pods, known=known)
-    await deps.caretaker.recount()

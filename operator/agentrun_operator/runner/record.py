@@ -25,14 +25,15 @@ class Record:
         self._deps = deps
         self._read = read
         self._version = ""
+        self._shown: tuple[str, models.AgentRun] | None = None  # a version, and what it was read as
         self.status: dict[str, Any] = dict(read().get("status") or {})
         self.written_at: datetime.datetime | None = None
 
     @property
     def is_final(self) -> bool:
-        """Whether the run has ended."""
-        phase = self.status.get("phase")
-        return phase is not None and models.Phase(phase).final
+        """Whether the run has ended, by what was written here or by what the watch shows."""
+        shown = self._read().get("status") or {}
+        return any(phase is not None and models.Phase(phase).final for phase in map(_phase, (self.status, shown)))
 
     @property
     def body(self) -> Mapping[str, Any]:
@@ -41,7 +42,13 @@ class Record:
 
     def run(self) -> models.AgentRun:
         """The run as its present attempt is. Raises InvalidRunError."""
-        return attempts.current(models.AgentRun.parse(self._read()), self.status)
+        body = self._read()
+        version = str(body["metadata"].get("resourceVersion", ""))
+        if self._shown is None or not version or self._shown[0] != version:
+            # Of the status, only what was written here counts; so that of the watch is not even looked at.
+            shown = {key: value for key, value in body.items() if key != "status"}
+            self._shown = version, models.AgentRun.parse(shown)
+        return attempts.current(self._shown[1], self.status)
 
     async def write(self, after: Mapping[str, Any] | None) -> None:
         """Write the status, unless there is nothing to write. Raises ConflictError if it was made from an older one."""
@@ -84,6 +91,10 @@ class Record:
     def _ref(self) -> kube.Ref:
         meta = self._read()["metadata"]
         return kube.Ref(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
+
+
+def _phase(status: Mapping[str, Any]) -> str | None:
+    return status.get("phase")
 
 
 def _later(one: str, other: str) -> str:

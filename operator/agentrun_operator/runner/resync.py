@@ -1,11 +1,9 @@
-"""When the view of Jobs and pods has to be compared with a list, because a watch may have missed a deletion.
+"""When the count of finished runs has to be compared with a list, because the watch may have missed a deletion.
 
-A watch that was down for too long begins anew: kopf lists the objects and shows each as an event of type None, but says
-nothing of those that are missing by now. So such an event is taken as the mark of a gap, and a list is due as soon as
-no more of them come. What the watches show when the operator starts is no gap: everything was listed just before.
-
-A gap of a watch that has nothing to show leaves no mark. It mostly comes together with a gap of the AgentRuns' watch,
-which always shows the runs that are followed; failing that, there is the list that is made every so often anyway.
+A watch that was down for too long begins anew: kopf lists the AgentRuns and shows each as an event of type None, but
+says nothing of those that are missing by now. So such an event is taken as the mark of a gap, and a list is due as soon
+as no more of them come. What the watch shows when the operator starts is no gap. A gap of a watch that has nothing to
+show leaves no mark, and hides nothing that is counted.
 """
 
 import asyncio

@@ -9,12 +9,13 @@ import datetime
 import functools
 import heapq
 import itertools
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import structlog
 
-from agentrun_operator import errors, kube, logfiles, manifest, models, redaction, settings
+from agentrun_operator import errors, kube, logfiles, manifest, models, names, redaction, settings
 from agentrun_operator.runner.history import History
 
 _log = structlog.get_logger(__name__)
@@ -126,7 +127,11 @@ class Caretaker:
             return 0
         owned = await self._done("list", functools.partial(logfiles.find_owned, self._root)) or []
         watched = self._config.watched_namespaces
-        mine = [(log, owner) for log, owner in owned if not watched or owner.namespace in watched]
+        mine = [
+            (log, owner)
+            for log, owner in owned
+            if (not watched or owner.namespace in watched) and self._config.owns(_agent_key(log, owner))
+        ]
         if not mine:
             return 0
         live = {self._localized(path) for path in self._live_logs()}
@@ -207,6 +212,12 @@ class Caretaker:
         except (OSError, ValueError):
             pass  # the keeper has said so
         return None
+
+
+def _agent_key(log: str, owner: logfiles.Owner) -> str:
+    """Whose log it is: the ids are the folders that it lies in."""
+    company, agent = pathlib.PurePath(log).parts[-3:-1]
+    return names.agent_key(owner.namespace, company, agent)
 
 
 def _expiry(run: models.AgentRun) -> datetime.datetime | None:

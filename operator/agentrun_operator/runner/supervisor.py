@@ -69,7 +69,7 @@ class Supervisor:
         self._attempt = run.attempt
         changed, looked = self._deps.world.join(run), resumed
         try:
-            while not (run.is_final or self._record.is_final or run.lets_go):
+            while not (self._record.is_final or run.lets_go):
                 looked = True
                 changed.clear()
                 look_again = await self._step(run)
@@ -188,6 +188,7 @@ class Supervisor:
             refusal=self._refusal,
             written=self._record.status,
             written_at=self._record.written_at,
+            live_runs=world.live_runs,
         )
 
     def _still_busy(self, run: models.AgentRun) -> str:
@@ -234,7 +235,7 @@ class Supervisor:
         missed = self._prompt_missing
         self._prompt_missing = ""
         world = self._deps.world
-        async with world.lock(run):
+        async with world.lock(run), self._deps.starts:
             self._busy_with = world.busy_with(run)
             try:
                 if not self._busy_with or world.unowned(run):

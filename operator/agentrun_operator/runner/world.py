@@ -1,18 +1,20 @@
 """What the shared watches have shown of Jobs and pods, and which run waits for what.
 
-One instance serves all runs, on the event loop's thread only. Handlers and API answers put facts in (``saw_*``), each
-run takes its own out and sleeps on its own wake-up; so nothing is ever polled per run. Facts of a Job live as long as
-the Job or the run that follows it, whichever is longer: a run must be able to see that its Job is gone.
+One instance serves all runs, on the event loop's thread only. The mirrors of Jobs and pods put facts in, and so do
+answers to requests; each run takes its own out and sleeps on its own wake-up, so nothing is ever polled per run. Facts
+of a Job live as long as the Job or the run that follows it, whichever is longer: a run must see that its Job is gone.
 
-The race that matters is between a list and a change that happens while the list is under way; ``replace_all`` therefore
-takes what was known *before* the list was asked for. Only that can be found missing, and what a watch has changed since
-stays as the watch told it: the list may be older, and the watch goes on.
+Facts come from watches, lists and answers, and not in the order of what happened. Each has a resourceVersion, and
+whatever is older than what is known is dropped; a list says nothing of what is younger than itself.
 """
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import datetime
+import heapq
+import itertools
 from collections.abc import Iterable, Mapping
 
 from agentrun_operator import facts, models
@@ -27,6 +29,8 @@ class _Agent:
     waiting: dict[str, tuple[int, str, str]] = dataclasses.field(default_factory=dict)  # run uid → its place
     jobs: dict[str, facts.JobFacts] = dataclasses.field(default_factory=dict)  # by Job uid
     pods: dict[str, facts.PodFacts] = dataclasses.field(default_factory=dict)  # by pod uid; those that have not ended
+    # Jobs that vanished before they had ended: a pod may be at work, and the watch of pods need not have shown it yet.
+    doubts: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +41,7 @@ class Occupant:
     job: facts.JobFacts | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Known:
-    """What was there at one moment, by uid."""
-
-    jobs: Mapping[str, facts.JobFacts]
-    pods: Mapping[str, facts.PodFacts]
+_CATCH_UP_SECONDS = 1.0  # a watch is some milliseconds late; one that shows nothing for so long may be broken
 
 
 class World:
@@ -53,8 +52,14 @@ class World:
         self._job_of_run: dict[tuple[str, int], str] = {}  # run uid and attempt → Job uid
         self._pods: dict[str, facts.PodFacts] = {}  # by Job uid: a Job has one pod, ever
         self._agents: collections.defaultdict[str, _Agent] = collections.defaultdict(_Agent)
+        self._live: set[str] = set()  # Job uids
         self._wakes: dict[str, asyncio.Event] = {}  # by run uid
         self._limits: dict[str, datetime.datetime] = {}  # ends of usage limits, by credential
+        self._shown: dict[str, int] = {}  # how far the watch of Jobs has come, by namespace ("" = all)
+        self._pods_shown: dict[str, int] = {}  # and that of pods
+        # Who waits for it to come to a version, by namespace as well: one watch says nothing of how far another is.
+        self._behind: collections.defaultdict[str, list[tuple[int, int, asyncio.Event]]] = collections.defaultdict(list)
+        self._tickets = itertools.count()
 
     # --- what runs ask ------------------------------------------------------------------------------------------
 
@@ -129,6 +134,11 @@ class World:
         """Whether the run is being followed here, so that it surely exists and has not ended."""
         return run_uid in self._wakes
 
+    @property
+    def live_runs(self) -> int:
+        """How many Jobs are live."""
+        return len(self._live)
+
     def live_logs(self) -> set[str]:
         """The logs that an agent may still be writing, by their paths as agents see them."""
         live = (job for job in self._jobs.values() if job.live and job.log_path)
@@ -163,7 +173,13 @@ class World:
     # --- what watches and API answers tell -----------------------------------------------------------------------
 
     def saw_job(self, job: facts.JobFacts) -> None:
-        """A Job as it is now; ``gone`` if it was deleted."""
+        """A Job as an answer shows it; ``gone`` if it was deleted."""
+        if job.uid not in self._jobs and _is_over(job, self._shown):
+            return  # an answer that came late: the watch has shown its end already, and nothing of it is known any more
+        self.watch_shows_job(job)
+
+    def watch_shows_job(self, job: facts.JobFacts) -> None:
+        """A Job as it is now."""
         old = self._jobs.get(job.uid)
         if old is not None and (old.gone or (not job.gone and _is_older(job, old))):
             return  # overtaken: by the deletion, which is for ever, or by the answer to what changed it since
@@ -171,6 +187,8 @@ class World:
             self._job_of_run.pop((old.owner_uid, old.attempt), None)  # adopted, or let go
             self.wake(old.owner_uid)
             self._wake_waiting(job.agent_key)
+        if job.gone and dataclasses.replace(job, gone=False).live:
+            self._agents[job.agent_key].doubts += 1
         if job.gone and job.owner_uid not in self._wakes:
             self._forget(job)
         else:
@@ -180,9 +198,19 @@ class World:
             self._wake_waiting(job.agent_key)
 
     def saw_pod(self, pod: facts.PodFacts) -> None:
-        """A pod as it is now; ``gone`` if it was deleted."""
+        """A pod as an answer shows it; ``gone`` if it was deleted."""
+        if _is_over(pod, self._pods_shown) and not self._knows_pod(pod):
+            return  # as above
+        self.watch_shows_pod(pod)
+
+    def _knows_pod(self, pod: facts.PodFacts) -> bool:
+        last, agent = self._pods.get(pod.job_uid), self._agents.get(pod.agent_key)
+        return (last is not None and last.uid == pod.uid) or (agent is not None and pod.uid in agent.pods)
+
+    def watch_shows_pod(self, pod: facts.PodFacts) -> None:
+        """A pod as it is now."""
         job, old = self._jobs.get(pod.job_uid), self._pods.get(pod.job_uid)
-        if old is not None and old.uid == pod.uid and old.gone:
+        if old is not None and old.uid == pod.uid and (old.gone or (not pod.gone and _is_older(pod, old))):
             return
         self._note_stray(pod)
         if pod.gone and (job is None or job.owner_uid not in self._wakes):
@@ -192,40 +220,91 @@ class World:
         if job is not None:
             self.wake(job.owner_uid)
 
-    def known(self) -> Known:
-        """Jobs and pods that are there, as far as is known; take it before listing, for ``replace_all``."""
-        return Known(
-            jobs={uid: job for uid, job in self._jobs.items() if not job.gone},
-            pods={pod.uid: pod for pod in self._pods.values() if not pod.gone},
-        )
+    def jobs(self) -> list[facts.JobFacts]:
+        """The Jobs that are there."""
+        return [job for job in self._jobs.values() if not job.gone]
 
-    def saw_listed_job(self, job: facts.JobFacts, *, known: Known) -> None:
-        """A Job of a list that was asked for when this was ``known``."""
-        if self._jobs.get(job.uid) is known.jobs.get(job.uid):
-            self.saw_job(job)
+    def pods(self) -> list[facts.PodFacts]:
+        """The pods that are there."""
+        at_work = (pod for agent in self._agents.values() for pod in agent.pods.values())
+        return list({pod.uid: pod for pod in itertools.chain(self._pods.values(), at_work) if not pod.gone}.values())
 
-    def saw_listed_pod(self, pod: facts.PodFacts, *, known: Known) -> None:
-        """A pod of a list that was asked for when this was ``known``."""
-        if self._pods.get(pod.job_uid) is known.pods.get(pod.uid):
-            self.saw_pod(pod)
+    def listed_jobs(self, namespace: str, jobs: Iterable[facts.JobFacts], version: str) -> None:
+        """All Jobs of ``namespace`` ("" = everywhere) as of ``version``; what is older and not among them is gone."""
+        there = {job.uid: job for job in jobs}
+        for job in there.values():
+            self.watch_shows_job(job)
+        for job in self.jobs():
+            ours = namespace in {"", job.namespace}
+            if ours and job.uid not in there and _number(job.version) <= _number(version):
+                self.saw_job(dataclasses.replace(job, gone=True))
 
-    def replace_all(
-        self,
-        jobs: Iterable[facts.JobFacts],
-        pods: Iterable[facts.PodFacts],
-        *,
-        known: Known,
-    ) -> None:
-        """A complete list of Jobs and pods; what was ``known`` before and is not in it is gone."""
-        listed_jobs = {job.uid: job for job in jobs}
-        listed_pods = {pod.uid: pod for pod in pods}
-        # Values, not uids, are compared: whatever is another value by now was changed by a watch in the meantime.
-        for uid in known.jobs.keys() | listed_jobs.keys():
-            job = listed_jobs.get(uid) or dataclasses.replace(known.jobs[uid], gone=True)
-            self.saw_listed_job(job, known=known)
-        for uid in known.pods.keys() | listed_pods.keys():
-            pod = listed_pods.get(uid) or dataclasses.replace(known.pods[uid], gone=True)
-            self.saw_listed_pod(pod, known=known)
+    def listed_pods(self, namespace: str, pods: Iterable[facts.PodFacts], version: str) -> None:
+        """All pods of ``namespace``, in the same way."""
+        there = {pod.uid: pod for pod in pods}
+        for pod in there.values():
+            self.watch_shows_pod(pod)
+        for pod in self.pods():
+            ours = namespace in {"", pod.namespace}
+            if ours and pod.uid not in there and _number(pod.version) <= _number(version):
+                self.saw_pod(dataclasses.replace(pod, gone=True))
+
+    def jobs_shown(self, namespace: str, version: str) -> None:
+        """The watch of Jobs in ``namespace`` ("" = everywhere) has shown everything up to ``version``."""
+        self._shown[namespace] = shown = _number(version)
+        behind = self._behind[namespace]
+        while behind and behind[0][0] <= shown:
+            heapq.heappop(behind)[-1].set()
+
+    def pods_shown(self, namespace: str, version: str) -> None:
+        """The watch of pods has, in the same way."""
+        self._pods_shown[namespace] = _number(version)
+
+    # --- the view of one agent, as good as a list ----------------------------------------------------------------
+
+    async def view(
+        self, run: models.AgentRun, since: facts.JobFacts | None = None
+    ) -> tuple[list[facts.JobFacts], list[facts.PodFacts]] | None:
+        """The agent's Jobs and pods, if that is as good as a list from etcd; None if it is not (docs/adr/0012).
+
+        It holds every Job that was there when ``since`` was made, for the watch has shown all that came before, and
+        every pod at work whose Job is gone: after a Job that vanished before its end, that has to be asked for.
+        """
+        if (since is not None and not await self._is_whole(run, since)) or self.doubts(run):
+            return None
+        agent = self._agents[run.agent_key]
+        return [job for job in agent.jobs.values() if not job.gone], list(agent.pods.values())
+
+    def doubts(self, run: models.AgentRun) -> int:
+        """How many Jobs of the agent have vanished before they had ended, since its pods were listed."""
+        return self._agents[run.agent_key].doubts
+
+    def settle(self, run: models.AgentRun, doubts: int) -> None:
+        """The agent's pods were listed, and there were so many doubts before: if no other came up, there is none."""
+        agent = self._agents[run.agent_key]
+        agent.doubts = 0 if agent.doubts == doubts else agent.doubts
+
+    async def _is_whole(self, run: models.AgentRun, since: facts.JobFacts) -> bool:
+        """Wait until the watch has come to this Job, and to whatever is known of the agent's Jobs.
+
+        The answer to a request may be newer than that. Beside older facts of other Jobs it would make up a state that
+        never was, in which two Jobs may start (tests/unit/test_guard.py).
+        """
+        watched = since.namespace if since.namespace in self._shown else ""
+        if not _number(since.version) or not self._shown.get(watched):
+            return False  # there is no watch, or nothing to compare
+        jobs = self._agents[run.agent_key].jobs
+        while (newest := max(_number(job.version) for job in (since, *jobs.values()))) > (
+            shown := self._shown[watched]
+        ):
+            come = asyncio.Event()
+            heapq.heappush(self._behind[watched], (newest, next(self._tickets), come))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CATCH_UP_SECONDS):
+                    await come.wait()
+            if self._shown[watched] == shown:
+                return False  # it shows nothing any more; in a rush it is some way behind, and goes on
+        return True
 
     # --- housekeeping --------------------------------------------------------------------------------------------
 
@@ -240,6 +319,7 @@ class World:
         if before is not None and before.uid != job.uid and before.gone:
             self._forget(before)  # it had been held and was made anew
         self._jobs[job.uid] = job
+        (self._live.add if job.live else self._live.discard)(job.uid)
         self._job_of_run[place] = job.uid
         self._agents[job.agent_key].jobs[job.uid] = job
 
@@ -258,6 +338,7 @@ class World:
 
     def _forget(self, job: facts.JobFacts) -> None:
         self._jobs.pop(job.uid, None)
+        self._live.discard(job.uid)
         pod = self._pods.get(job.uid)
         if pod is not None and pod.finished:
             del self._pods[job.uid]
@@ -269,7 +350,7 @@ class World:
     def _tidy(self, agent_key: str) -> None:
         agent = self._agents[agent_key]
         # An agent whose lock is held is being used by the run that holds it, which tidies up when it leaves.
-        if not agent.waiting and not agent.jobs and not agent.pods and not agent.lock.locked():
+        if not agent.waiting and not agent.jobs and not agent.pods and not agent.doubts and not agent.lock.locked():
             del self._agents[agent_key]
 
 
@@ -294,11 +375,18 @@ def _is_ahead(job: facts.JobFacts, mine: facts.JobFacts | None) -> bool:
     return guard.is_in_row(job) and (mine is None or (mine.held and guard.place(job) < guard.place(mine)))
 
 
-def _is_older(job: facts.JobFacts, than: facts.JobFacts) -> bool:
-    """Whether these facts are older than those (a resourceVersion grows with every write; docs/adr/0009)."""
-    if not (job.version.isdecimal() and than.version.isdecimal()):
-        return False
-    return int(job.version) < int(than.version)
+def _is_older(one: facts.JobFacts | facts.PodFacts, than: facts.JobFacts | facts.PodFacts) -> bool:
+    return bool(one.version) and _number(one.version) < _number(than.version)
+
+
+def _is_over(one: facts.JobFacts | facts.PodFacts, shown: Mapping[str, int]) -> bool:
+    """Whether the watch of its namespace has shown all that came before these facts, and these, too."""
+    return 0 < _number(one.version) <= shown.get(one.namespace, shown.get("", 0))
+
+
+def _number(version: str) -> int:
+    """A resourceVersion as a number, which grows with every write (docs/adr/0009); 0 for what is no number."""
+    return int(version) if version.isdecimal() else 0
 
 
 def _place(run: models.AgentRun) -> tuple[int, str, str]:

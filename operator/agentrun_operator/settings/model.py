@@ -145,6 +145,13 @@ class Settings(pydantic.BaseModel):
     progress_interval_seconds: _Seconds = pydantic.Field(
         5, description="Least time between two status writes of live progress. 0: every change is written at once."
     )
+    progress_writes_per_second: float = pydantic.Field(
+        20,
+        gt=0,
+        le=1000,
+        description="Most status writes of live progress per second, of all runs together: with more live runs than "
+        "this times the interval above, each is written less often. Verdicts and phases are never held back.",
+    )
     heartbeat_seconds: _Seconds = pydantic.Field(
         150,
         description="heartbeatTime is refreshed this often while the Job is live. Orchestrators reap after 300.",
@@ -186,6 +193,12 @@ class Settings(pydantic.BaseModel):
     log_level: str = pydantic.Field(
         "info", pattern="^(debug|info|warning|error)$", description="Least severity logged."
     )
+    shard: str = pydantic.Field(
+        "0/1",
+        pattern=r"^[0-9]{1,3}/[1-9][0-9]{0,2}$",
+        description="Which part of the agents is this operator's, as number/count: 0/3, 1/3 and 2/3 are three that "
+        "share the agents by a hash of namespace, company and agent. Each needs its own Lease, if any.",
+    )
     log_format: str = pydantic.Field(
         "json", pattern="^(json|console)$", description="json: one object a line. console: for people."
     )
@@ -211,6 +224,14 @@ class Settings(pydantic.BaseModel):
     def _in_a_namespace(cls, value: str, info: pydantic.ValidationInfo) -> str:
         if value and not info.data.get("pod_namespace", "wrong itself"):
             raise ValueError(f"must be given together with {parsing.variable('pod_namespace')}")
+        return value
+
+    @pydantic.field_validator("shard")
+    @classmethod
+    def _one_of_them(cls, value: str) -> str:
+        index, count = map(int, value.split("/"))
+        if index >= count:
+            raise ValueError(f"there is no shard {index} of {count}; they are numbered from 0")
         return value
 
     @pydantic.field_validator("inherit")
@@ -247,6 +268,11 @@ class Settings(pydantic.BaseModel):
     def inherited_parts(self) -> frozenset[str]:
         """Which parts of the operator's own pod agents' pods take over; a subset of ``INHERITABLE_PARTS``."""
         return frozenset(parsing.parse_list(self.inherit))
+
+    def owns(self, agent_key: str) -> bool:
+        """Whether the agent's runs are this shard's (``names.agent_key``)."""
+        index, count = map(int, self.shard.split("/"))
+        return count == 1 or names.shard_of(agent_key, count) == index
 
     @property
     def default_node_selector(self) -> dict[str, str]:

@@ -170,7 +170,7 @@ def _live(run: models.AgentRun, job: facts.JobFacts, seen: Observed, config: set
             fields.live(run, job, seen, stalled=stalls.exceeds(seen, config.stall_report_seconds)),
             seen,
             config,
-            look_again=min(config.progress_interval_seconds, _SLOW_LOOK_SECONDS),
+            look_again=min(_progress_interval(seen, config), _SLOW_LOOK_SECONDS),
         )
     return _stop(run, job, seen, stop)
 
@@ -302,12 +302,18 @@ def _write(after: Mapping[str, Any], seen: Observed, config: settings.Settings, 
     changed = fields.changed(seen.written, after)
     since = (seen.now - seen.written_at).total_seconds() if seen.written_at else float("inf")
     urgent = fields.urgent(seen.written, after)
-    progressed = bool(changed - {"heartbeatTime"}) and since >= config.progress_interval_seconds
+    interval = _progress_interval(seen, config)
+    progressed = bool(changed - {"heartbeatTime"}) and since >= interval
     heartbeat = "heartbeatTime" in changed and since >= config.heartbeat_seconds
     if urgent or progressed or heartbeat:
         return Plan(action=Action.WAIT, write=after, look_again=max(look_again, _QUICK_LOOK_SECONDS))
-    gathering = config.progress_interval_seconds - since if changed - {"heartbeatTime"} else look_again
+    gathering = interval - since if changed - {"heartbeatTime"} else look_again
     return Plan(action=Action.WAIT, look_again=max(min(look_again, gathering), _QUICK_LOOK_SECONDS))
+
+
+def _progress_interval(seen: Observed, config: settings.Settings) -> float:
+    """Seconds between two writes of a run's live progress, so that those of all runs together stay bounded."""
+    return max(config.progress_interval_seconds, seen.live_runs / config.progress_writes_per_second)
 
 
 def _age(timestamp: str, now: datetime.datetime) -> float:

@@ -66,7 +66,8 @@ class Observed:
     ``trouble`` says why the last try to start got no answer, ``trouble_since`` since when no try did, and
     ``trouble_code`` what failed, if it is known;
     ``prompt_missing`` says what of the prompt is not there yet; ``refusal`` says why there can be no start. ``written``
-    is the status as the operator last wrote it, at ``written_at``.
+    is the status as the operator last wrote it, at ``written_at``. ``live_runs`` is how many runs are live, of all that
+    this operator follows.
     """
 
     now: datetime.datetime
@@ -84,6 +85,7 @@ class Observed:
     refusal: forensics.Failure | None = None
     written: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     written_at: datetime.datetime | None = None
+    live_runs: int = 0
 
 
 def _clean_result(said: progress.Transcript, redactor: redaction.Redactor) -> stream.Result | None:

@@ -1,0 +1,94 @@
+"""AgentRuns that kopf has lost sight of: live without a supervisor, or ended and still held by our finalizer.
+
+kopf acts on events. When its own write fails for good (a refusal that is not to be tried again, a server that is away
+for longer than it tries), it waits for the next event of that object, which may never come: a run would not start, or
+an ended one could not be deleted while the operator is away. So what an event has shown, and nothing has come of, is
+mended by a write of the finalizer: that is what kopf wants to have done, and the event makes it look again.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from agentrun_operator import errors, kube, models, names
+
+_log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS = 5.0
+_PATIENCE_SECONDS = 10.0  # kopf tries for a while by itself
+_LONGEST_PATIENCE_SECONDS = 600.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Straggler:
+    """What the last event has shown, since when (the event loop's time), and how long it may take."""
+
+    run: kube.Ref
+    version: str
+    finalizers: tuple[str, ...]
+    live: bool
+    since: float
+    patience: float = _PATIENCE_SECONDS
+
+
+class Stragglers:
+    """See the module. ``is_followed`` says by uid whether a run has its supervisor."""
+
+    def __init__(self, client: kube.KubeClient, is_followed: Callable[[str], bool]) -> None:
+        self._client = client
+        self._is_followed = is_followed
+        self._seen: dict[str, _Straggler] = {}  # by uid
+
+    def saw(self, body: Mapping[str, Any], *, deleted: bool) -> None:
+        """An AgentRun as the watch shows it."""
+        meta, phase = body["metadata"], (body.get("status") or {}).get("phase")
+        uid, finalizers = str(meta["uid"]), tuple(meta.get("finalizers") or ())
+        live = phase is None or not models.Phase(phase).final
+        in_order = self._is_followed(uid) if live else names.FINALIZER not in finalizers
+        if deleted or in_order or (live and meta.get("deletionTimestamp")):
+            self._seen.pop(uid, None)  # one that is being deleted goes with its agent
+            return
+        before = self._seen.get(uid)
+        patience = before.patience if before is not None and before.live == live else _PATIENCE_SECONDS
+        self._seen[uid] = _Straggler(
+            run=kube.Ref(namespace=meta["namespace"], name=meta["name"], uid=uid),
+            version=str(meta.get("resourceVersion", "")),
+            finalizers=finalizers,
+            live=live,
+            since=asyncio.get_running_loop().time(),
+            patience=patience,
+        )
+
+    async def watch(self) -> None:
+        """Do what kopf did not. Forever."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = asyncio.get_running_loop().time()
+            for uid, straggler in list(self._seen.items()):
+                if self._seen.get(uid) is not straggler:
+                    continue  # there was an event of it while another one was being mended
+                if straggler.live and self._is_followed(uid):
+                    self._seen.pop(uid, None)
+                elif now - straggler.since >= straggler.patience:
+                    longer = min(straggler.patience * 2, _LONGEST_PATIENCE_SECONDS)
+                    self._seen[uid] = dataclasses.replace(straggler, since=now, patience=longer)
+                    await self._mend(straggler)
+
+    async def _mend(self, straggler: _Straggler) -> None:
+        """Put the finalizer there or take it away, whichever is a change; kopf undoes what it does not want."""
+        others = [name for name in straggler.finalizers if name != names.FINALIZER]
+        changed = others if len(others) < len(straggler.finalizers) else [*others, names.FINALIZER]
+        run = f"{straggler.run.namespace}/{straggler.run.name}"
+        try:
+            await self._client.write_run_finalizers(straggler.run, changed, version=straggler.version)
+        except errors.NotFoundError:
+            self._seen.pop(straggler.run.uid, None)
+        except errors.ConflictError:
+            return  # it has changed: there is an event of it
+        except errors.ApiError as e:
+            _log.warning("straggler_not_mended", run=run, error=str(e))
+        else:
+            _log.info("straggler_mended", run=run, live=straggler.live)
