@@ -400,6 +400,24 @@ def test_a_live_run_is_looked_at_neither_all_the_time_nor_hardly_ever(interval: 
     assert status.plan(RUN, Seen(now=at(9), job=JOB, pod=RUNNING), config).look_again == look
 
 
+@pytest.mark.parametrize(("live_runs", "look"), [(0, 5), (50, 5), (100, 10), (250, 25), (10_000, 30)])
+def test_many_live_runs_share_the_writes(live_runs: int, look: float) -> None:
+    """progress_writes_per_second bounds those of all runs together; limits and heartbeat are looked at all the same."""
+    seen = Seen(now=at(9), job=JOB, pod=RUNNING, live_runs=live_runs)
+    assert status.plan(RUN, seen, CONFIG).look_again == look
+    busy = dataclasses.replace(
+        QUIET,
+        now=at(50 + live_runs / 10),
+        written=live(50, pod=RUNNING),
+        written_at=at(50),
+        log=said(TURN, grown=40),
+        live_runs=live_runs,
+    )
+    assert status.plan(RUN, busy, CONFIG).write is not None or live_runs < 50
+    earlier = dataclasses.replace(busy, now=at(50 + max(4.9, min(live_runs / 10, 149) - 0.1)))
+    assert status.plan(RUN, earlier, CONFIG).write is None
+
+
 @pytest.mark.parametrize(("since", "look"), [(0, 5), (1, 4), (4.9, 0.1), (4.99, 0.05)])
 def test_progress_that_gathers_is_written_in_time(since: float, look: float) -> None:
     """The next look is when the interval since the last write is over, not a whole interval later."""

@@ -164,6 +164,31 @@ def test_polls_get_slower_when_nothing_comes_and_quick_again_when_it_does(tmp_pa
     place.tail.close()
 
 
+def test_many_files_are_looked_at_less_often_each(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """The thread that reads them all is not worn out, and a drain does not wait."""
+    monkeypatch.setattr(tail, "_MOST_POLLS", 10)
+    tailer = tail.Tailer(settings.Settings(poll_seconds=0.25, idle_poll_seconds=1))
+    tailer.close()  # this test looks at the schedule itself
+    due, lock, push = (getattr(tailer, name) for name in ("_due", "_changed", "_push"))
+    tails = [Place(tailer, tmp_path).tail for _ in range(20)]
+
+    def wait(followed: tail.LogTail) -> float:
+        """For how long the last file in the schedule is left alone, in seconds."""
+        with lock:
+            push(followed, 0.25)
+        return float(max(due)[0] - time.monotonic())
+
+    assert wait(tails[0]) == pytest.approx(2, abs=0.2)
+    due.clear()
+    assert wait(tails[0]) == pytest.approx(0.25, abs=0.2)
+    tails[1].drain(None)
+    due.extend([(0.0, 0, tails[0])] * 100)
+    due.sort()
+    assert wait(tails[1]) == pytest.approx(0.25, abs=0.2)
+    for followed in tails:
+        followed.close()
+
+
 # ------------------------------------------------------------------------------------------- what can happen to it
 
 

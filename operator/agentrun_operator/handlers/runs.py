@@ -22,8 +22,7 @@ def is_followed(status: Mapping[str, Any], body: Mapping[str, Any], memo: runner
 
 async def saw(event: kopf.RawEvent, uid: str, memo: runner.Deps, **_: Any) -> None:
     """The AgentRun changed (spec.cancel, retention, deletion): its supervisor and the caretaker have to look."""
-    # Who wrote which field is a third of the object, and kopf keeps it for as long as the run is live.
-    cast("dict[str, Any]", event["object"]["metadata"]).pop("managedFields", None)
+    runner.slim(cast("dict[str, Any]", event["object"]))
     if not runner.is_ours(memo, event["object"]):
         return
     memo.world.wake(uid)

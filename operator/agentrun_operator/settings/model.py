@@ -146,7 +146,7 @@ class Settings(pydantic.BaseModel):
         5, description="Least time between two status writes of live progress. 0: every change is written at once."
     )
     progress_writes_per_second: float = pydantic.Field(
-        20,
+        10,
         gt=0,
         le=1000,
         description="Most status writes of live progress per second, of all runs together: with more live runs than "

@@ -2,8 +2,9 @@
 
 Why a thread of its own: a read on a network file system may block, and the event loop must not. Why one for all: a run
 costs an entry in a schedule and an open file here, not a thread. The constants come from the run-log design: poll every
-250 ms, every second after 5 polls without growth, back to 250 ms on growth. There is no inotify on NFS, so there is
-none here. What is read is folded at once (``progress``) and forgotten; memory per run is constant.
+250 ms, every second after 5 polls without growth, back to 250 ms on growth; with more than 750 files the pauses grow
+with their number. There is no inotify on NFS, so there is none here. What is read is folded at once (``progress``) and
+forgotten; memory per run is constant.
 
 What happens to a file is answered in ``logfile``, how its end is told in ``followed``, who reads when is said here.
 
@@ -40,6 +41,7 @@ __all__ = ["LogTail", "Tailer"]
 
 _log = structlog.get_logger(__name__)
 
+_MOST_POLLS = 3000  # per second, of all files that are followed: with more of them, each is looked at less often
 _WATCH_SECONDS = 0.5
 _HANG_SECONDS = 2.0
 _CLOSE_SECONDS = 1.0
@@ -119,6 +121,8 @@ class Tailer:
                 self._push(tail, 0)
 
     def _push(self, tail: LogTail, delay: float) -> None:
+        if delay and not tail.draining:
+            delay = max(delay, len(self._due) / _MOST_POLLS)
         tail.place.ticket = next(self._tickets)
         heapq.heappush(self._due, (time.monotonic() + delay, tail.place.ticket, tail))
         self._changed.notify()
