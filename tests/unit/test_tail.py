@@ -185,8 +185,8 @@ def test_many_files_are_looked_at_less_often_each(monkeypatch: pytest.MonkeyPatc
     due.extend([(0.0, 0, tails[0])] * 100)
     due.sort()
     assert wait(tails[1]) == pytest.approx(0.25, abs=0.2)
-    for followed in tails:
-        followed.close()
+    for one in tails:
+        one.close()
 
 
 # ------------------------------------------------------------------------------------------- what can happen to it
