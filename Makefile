@@ -120,6 +120,10 @@ cluster-status: ## Show what of cluster NAME runs
 
 ##@ Other
 
+.PHONY: bench
+bench: setup ## Measure speed and memory at 1,440 runs; PARTS="burst live …" measures only those
+	@$(BIN)/python -m hack.bench $(PARTS)
+
 .PHONY: bench-slice
 bench-slice: setup ## Measure the path of a run from object to verdict
 	@$(BIN)/python -m hack.bench.slice

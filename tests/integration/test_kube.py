@@ -1002,13 +1002,11 @@ async def test_a_watch_that_breaks_off(tmp_path: pathlib.Path) -> None:
 async def test_a_watch_that_is_silent_for_too_long_is_ended(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The API server sends a bookmark now and then: whoever sends nothing feeds nobody."""
-    monkeypatch.setattr("agentrun_operator.kube.http._SILENT_SECONDS", 0.2)
+    """In good order: nobody can tell whether it has nothing to show or is dead."""
+    monkeypatch.setattr("agentrun_operator.kube.http._SILENT_SECONDS", 1)
     with Server(http(200, b"one\n", length=999), close=False) as server:
-        async with asyncio.timeout(3):
-            first, end = await watched(server.port, tmp_path)
-    assert first == b"one"
-    assert str(end).startswith("the watch of /apis/batch/v1/namespaces/team-a/jobs broke off: ")
+        async with asyncio.timeout(10):
+            assert await watched(server.port, tmp_path) == [b"one"]
 
 
 async def test_a_watch_is_silent_for_longer_than_a_request_may_take(tmp_path: pathlib.Path) -> None:

@@ -24,7 +24,8 @@ class OverError(Exception):
 class Api:
     """An API server that answers in turn as it is told: a list (names, version), a watch (its lines), or an error.
 
-    A watch may break where an error stands among its lines. The story is over with the request that has no answer.
+    A watch may break where an error stands among its lines, and is silent for so many seconds where a number stands.
+    The story is over with the request that has no answer.
     """
 
     answers: list[Any]
@@ -57,6 +58,9 @@ class Api:
             for line in [answer] if isinstance(answer, errors.ApiError) else answer:
                 if isinstance(line, errors.ApiError):
                     raise line
+                if isinstance(line, int):
+                    await asyncio.sleep(line)
+                    continue
                 yield line
                 await asyncio.sleep(0)
         finally:
@@ -318,6 +322,23 @@ async def test_pauses_are_short_again_when_something_was_shown() -> None:
     """The trouble is over."""
     api, _ = await reflect(FIRST, unavailable(), unavailable(), [line("ADDED", "6"), unavailable()], [])
     check_growth(api.pauses[1:], [0.5, 1, 0.5])
+
+
+@virtual
+async def test_a_watch_that_has_nothing_to_show_for_long_is_opened_anew_at_once() -> None:
+    """In a quiet cluster nobody is blind: what happens next is shown when it happens."""
+    api, _ = await reflect(FIRST, *[[30]] * 20, [line("ADDED", "6")], [])
+    assert api.asked.count("list") == 1
+    assert api.pauses[1:21] == [30] * 20
+
+
+@virtual
+async def test_a_watch_that_was_quiet_for_long_ends_the_trouble_before_it() -> None:
+    """The pauses are short again, and the failures are none in a row."""
+    trouble = [unavailable(), unavailable()]
+    api, _ = await reflect(*[unavailable()] * 6, FIRST, *trouble, [30], *trouble, [line("ADDED", "6")], [])
+    assert api.asked == [*["list"] * 7, *["watch 5"] * 6, "watch 6"]
+    check_growth(api.pauses[10:12], [0.5, 1])
 
 
 async def count(*answers: Any, cycle: Any, minutes: int = 10) -> list[str]:  # noqa: ANN401 - see Api

@@ -25,9 +25,11 @@ async def saw(event: kopf.RawEvent, uid: str, memo: runner.Deps, **_: Any) -> No
     runner.slim(cast("dict[str, Any]", event["object"]))
     if not runner.is_ours(memo, event["object"]):
         return
+    deleted = event["type"] == "DELETED"
+    runner.expect(memo, event["object"], deleted=deleted)
     memo.world.wake(uid)
-    memo.caretaker.saw(event["object"], deleted=event["type"] == "DELETED")
-    memo.stragglers.saw(event["object"], deleted=event["type"] == "DELETED")
+    memo.caretaker.saw(event["object"], deleted=deleted)
+    memo.stragglers.saw(event["object"], deleted=deleted)
     memo.resync.saw(event["type"], uid)
 
 

@@ -107,7 +107,7 @@ class Reflector(Generic[T]):
             "resourceVersion": self._version,
             "timeoutSeconds": str(_WATCH_SECONDS),
         }
-        before = self._version
+        before, began = self._version, asyncio.get_running_loop().time()
         try:
             async with contextlib.aclosing(self._source.watch(query)) as lines:  # type: ignore[type-var]
                 async for line in lines:
@@ -119,7 +119,9 @@ class Reflector(Generic[T]):
             _log.info("watch_broke", what=self._what, error=str(e))
             await self._wait(getattr(e, "retry_after", 0.0))
             return
-        if self._version == before:
+        if asyncio.get_running_loop().time() - began >= _LONGEST_PAUSE_SECONDS:
+            self._pause, self._failures = 0.0, 0  # all was well, also if there was nothing to show
+        elif self._version == before:
             await self._wait(0.0)  # it ended with nothing to show: not to be asked again and again without a pause
 
     def _show(self, line: bytes) -> None:

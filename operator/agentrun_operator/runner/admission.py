@@ -12,8 +12,7 @@ from typing import Any
 import structlog
 
 from agentrun_operator import errors, facts, kube, manifest, models, names
-from agentrun_operator.runner import sources
-from agentrun_operator.runner import world as worlds
+from agentrun_operator.runner import sources, words
 from agentrun_operator.runner.deps import Deps
 from agentrun_operator.runner.steps import Step
 from agentrun_operator.status import guard, orphans
@@ -99,22 +98,22 @@ def _find_stray(jobs: Iterable[facts.JobFacts], pods: Iterable[facts.PodFacts]) 
     """A pod at work whose Job is gone, in words; "" if there is none."""
     there = {job.uid for job in jobs}
     stray = next((pod for pod in pods if not pod.finished and pod.job_uid not in there), None)
-    return worlds.describe_stray(stray) if stray else ""
+    return words.describe_stray(stray) if stray else ""
 
 
 async def _meet(deps: Deps, run: models.AgentRun, job: facts.JobFacts, record: Record) -> str:
     """Another Job has the agent: it is waited for, or adopted if its AgentRun is gone and it is the run's own work."""
-    words = worlds.describe(job, of=run)
+    rival = words.describe(job, of=run)
     if job.deleting or not await _is_orphan(deps, job):
-        return words
+        return rival
     if job.held:
         await _clear_gate(deps, job)
-        return words
+        return rival
     if not run.spec.reattach:
-        return words
+        return rival
     mismatch = orphans.find_mismatch(run, job)
     if mismatch is not None and job.owner_uid:
-        return words  # nobody let it go: the garbage collector will delete it, however long it takes
+        return rival  # nobody let it go: the garbage collector will delete it, however long it takes
     if mismatch is not None:
         raise mismatch
     await adopt(deps, run, job, record)
@@ -198,7 +197,7 @@ async def _pass_gate(deps: Deps, run: models.AgentRun, published: facts.JobFacts
         if turn.wait_for is not None:
             if turn.wait_for.held and await _is_orphan(deps, turn.wait_for):
                 await _clear_gate(deps, turn.wait_for)
-            return worlds.describe(turn.wait_for, of=run)
+            return words.describe(turn.wait_for, of=run)
         deps.reached(Step.GUARD_PASSED)
         try:
             await _mark(deps, mine, turn)

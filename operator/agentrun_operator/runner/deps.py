@@ -61,9 +61,25 @@ class Deps:
 
 def is_ours(deps: Deps, body: Mapping[str, Any]) -> bool:
     """Whether an AgentRun (as JSON) is this operator's, and not another shard's."""
+    return deps.config.owns(_agent_key(body))
+
+
+def _agent_key(body: Mapping[str, Any]) -> str:
     spec = body.get("spec") or {}
     company, agent = spec.get("companyId", ""), (spec.get("agent") or {}).get("id", "")
-    return deps.config.owns(names.agent_key(body["metadata"]["namespace"], company, agent))
+    return names.agent_key(body["metadata"]["namespace"], company, agent)
+
+
+def expect(deps: Deps, body: Mapping[str, Any], *, deleted: bool) -> None:
+    """An AgentRun (as JSON) was seen. Until it is followed, which takes kopf a write, it has its place in the queue."""
+    meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+    key, uid = _agent_key(body), str(meta["uid"])
+    stands = not (status.get("job") or status.get("completionTime") or spec.get("suspend") or spec.get("cancel"))
+    if stands and not deleted and not meta.get("deletionTimestamp"):
+        place = -int(spec.get("priority") or 0), str(meta.get("creationTimestamp", "")), str(meta["name"])
+        deps.world.expect(key, uid, place)
+    else:
+        deps.world.expect_no_more(key, uid)
 
 
 def slim(body: dict[str, Any]) -> None:

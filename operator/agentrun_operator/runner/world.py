@@ -15,10 +15,14 @@ import dataclasses
 import datetime
 import heapq
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from agentrun_operator import facts, models
+from agentrun_operator.runner import versions, words
 from agentrun_operator.status import guard
+
+
+Place = tuple[int, str, str]  # in an agent's queue: by priority, then by age, then by name
 
 
 @dataclasses.dataclass(slots=True)
@@ -26,7 +30,8 @@ class _Agent:
     """One agent: the lock around "is it free?" and "create", and the runs that wait, by the order of their turn."""
 
     lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
-    waiting: dict[str, tuple[int, str, str]] = dataclasses.field(default_factory=dict)  # run uid → its place
+    waiting: dict[str, Place] = dataclasses.field(default_factory=dict)  # run uid → its place
+    expected: dict[str, Place] = dataclasses.field(default_factory=dict)  # the same of runs that nobody follows yet
     jobs: dict[str, facts.JobFacts] = dataclasses.field(default_factory=dict)  # by Job uid
     pods: dict[str, facts.PodFacts] = dataclasses.field(default_factory=dict)  # by pod uid; those that have not ended
     # Jobs that vanished before they had ended: a pod may be at work, and the watch of pods need not have shown it yet.
@@ -41,6 +46,7 @@ class Occupant:
     job: facts.JobFacts | None = None
 
 
+_EXPECTED_SECONDS = 5.0
 _CATCH_UP_SECONDS = 1.0  # a watch is some milliseconds late; one that shows nothing for so long may be broken
 
 
@@ -66,6 +72,7 @@ class World:
     def join(self, run: models.AgentRun) -> asyncio.Event:
         """Begin to follow a run; the event is set whenever something about it changed."""
         self.stand(run, ready=not run.spec.suspend)
+        self.expect_no_more(run.agent_key, run.metadata.uid)
         return self._wakes.setdefault(run.metadata.uid, asyncio.Event())
 
     def stand(self, run: models.AgentRun, *, ready: bool) -> None:
@@ -76,6 +83,19 @@ class World:
             waiting.setdefault(run.metadata.uid, _place(run))
         elif waiting.pop(run.metadata.uid, None):
             self._wake_waiting(run.agent_key)
+
+    def expect(self, agent_key: str, run_uid: str, place: Place) -> None:
+        """A run is there and will be followed in a moment; whoever comes behind it waits, though not for ever."""
+        if run_uid not in self._wakes:
+            self._agents[agent_key].expected[run_uid] = place
+            asyncio.get_running_loop().call_later(_EXPECTED_SECONDS, self.expect_no_more, agent_key, run_uid)
+
+    def expect_no_more(self, agent_key: str, run_uid: str) -> None:
+        """It is followed by now, or does not come."""
+        agent = self._agents.get(agent_key)
+        if agent is not None and agent.expected.pop(run_uid, None) is not None:
+            self._wake_waiting(agent_key)
+            self._tidy(agent_key)
 
     def leave(self, run: models.AgentRun) -> None:
         """Stop following a run. Whoever waits for its agent gets a turn."""
@@ -106,7 +126,8 @@ class World:
         if job is not None and not job.gone:
             return ""  # it stands in the row by its Job; a run that comes first by priority waits for that
         mine = _place(run)
-        first = min(self._agents[run.agent_key].waiting.values(), default=mine)
+        agent = self._agents[run.agent_key]
+        first = min(itertools.chain(agent.waiting.values(), agent.expected.values()), default=mine)
         return f"AgentRun {first[-1]}" if first < mine else ""
 
     def occupant(self, run: models.AgentRun) -> Occupant | None:
@@ -117,11 +138,11 @@ class World:
         in_the_way = [job for job in others if job.live]
         in_the_way += [job for job in others if _is_ahead(job, mine)]
         if in_the_way:
-            return Occupant(words=describe(in_the_way[0], of=run), job=in_the_way[0])
+            return Occupant(words=words.describe(in_the_way[0], of=run), job=in_the_way[0])
         for pod in agent.pods.values():
             known = self._jobs.get(pod.job_uid)
             if known is None or known.gone:
-                return Occupant(words=describe_stray(pod))
+                return Occupant(words=words.describe_stray(pod))
         return None
 
     def unowned(self, run: models.AgentRun) -> str:
@@ -174,14 +195,14 @@ class World:
 
     def saw_job(self, job: facts.JobFacts) -> None:
         """A Job as an answer shows it; ``gone`` if it was deleted."""
-        if job.uid not in self._jobs and _is_over(job, self._shown):
+        if job.uid not in self._jobs and versions.is_over(job, self._shown):
             return  # an answer that came late: the watch has shown its end already, and nothing of it is known any more
         self.watch_shows_job(job)
 
     def watch_shows_job(self, job: facts.JobFacts) -> None:
         """A Job as it is now."""
         old = self._jobs.get(job.uid)
-        if old is not None and (old.gone or (not job.gone and _is_older(job, old))):
+        if old is not None and (old.gone or (not job.gone and versions.is_older(job, old))):
             return  # overtaken: by the deletion, which is for ever, or by the answer to what changed it since
         if old is not None and old.owner_uid != job.owner_uid:
             self._job_of_run.pop((old.owner_uid, old.attempt), None)  # adopted, or let go
@@ -199,7 +220,7 @@ class World:
 
     def saw_pod(self, pod: facts.PodFacts) -> None:
         """A pod as an answer shows it; ``gone`` if it was deleted."""
-        if _is_over(pod, self._pods_shown) and not self._knows_pod(pod):
+        if versions.is_over(pod, self._pods_shown) and not self._knows_pod(pod):
             return  # as above
         self.watch_shows_pod(pod)
 
@@ -210,7 +231,7 @@ class World:
     def watch_shows_pod(self, pod: facts.PodFacts) -> None:
         """A pod as it is now."""
         job, old = self._jobs.get(pod.job_uid), self._pods.get(pod.job_uid)
-        if old is not None and old.uid == pod.uid and (old.gone or (not pod.gone and _is_older(pod, old))):
+        if old is not None and old.uid == pod.uid and (old.gone or (not pod.gone and versions.is_older(pod, old))):
             return
         self._note_stray(pod)
         if pod.gone and (job is None or job.owner_uid not in self._wakes):
@@ -236,7 +257,7 @@ class World:
             self.watch_shows_job(job)
         for job in self.jobs():
             ours = namespace in {"", job.namespace}
-            if ours and job.uid not in there and _number(job.version) <= _number(version):
+            if ours and job.uid not in there and versions.number(job.version) <= versions.number(version):
                 self.saw_job(dataclasses.replace(job, gone=True))
 
     def listed_pods(self, namespace: str, pods: Iterable[facts.PodFacts], version: str) -> None:
@@ -246,19 +267,19 @@ class World:
             self.watch_shows_pod(pod)
         for pod in self.pods():
             ours = namespace in {"", pod.namespace}
-            if ours and pod.uid not in there and _number(pod.version) <= _number(version):
+            if ours and pod.uid not in there and versions.number(pod.version) <= versions.number(version):
                 self.saw_pod(dataclasses.replace(pod, gone=True))
 
     def jobs_shown(self, namespace: str, version: str) -> None:
         """The watch of Jobs in ``namespace`` ("" = everywhere) has shown everything up to ``version``."""
-        self._shown[namespace] = shown = _number(version)
+        self._shown[namespace] = shown = versions.number(version)
         behind = self._behind[namespace]
         while behind and behind[0][0] <= shown:
             heapq.heappop(behind)[-1].set()
 
     def pods_shown(self, namespace: str, version: str) -> None:
         """The watch of pods has, in the same way."""
-        self._pods_shown[namespace] = _number(version)
+        self._pods_shown[namespace] = versions.number(version)
 
     # --- the view of one agent, as good as a list ----------------------------------------------------------------
 
@@ -291,10 +312,10 @@ class World:
         never was, in which two Jobs may start (tests/unit/test_guard.py).
         """
         watched = since.namespace if since.namespace in self._shown else ""
-        if not _number(since.version) or not self._shown.get(watched):
+        if not versions.number(since.version) or not self._shown.get(watched):
             return False  # there is no watch, or nothing to compare
         jobs = self._agents[run.agent_key].jobs
-        while (newest := max(_number(job.version) for job in (since, *jobs.values()))) > (
+        while (newest := max(versions.number(job.version) for job in (since, *jobs.values()))) > (
             shown := self._shown[watched]
         ):
             come = asyncio.Event()
@@ -350,21 +371,14 @@ class World:
     def _tidy(self, agent_key: str) -> None:
         agent = self._agents[agent_key]
         # An agent whose lock is held is being used by the run that holds it, which tidies up when it leaves.
-        if not agent.waiting and not agent.jobs and not agent.pods and not agent.doubts and not agent.lock.locked():
+        if (
+            not (agent.waiting or agent.expected)
+            and not agent.jobs
+            and not agent.pods
+            and not agent.doubts
+            and not agent.lock.locked()
+        ):
             del self._agents[agent_key]
-
-
-def describe(job: facts.JobFacts, *, of: models.AgentRun) -> str:
-    """A Job in the words of those who wait for it."""
-    if job.owner_uid == of.metadata.uid:
-        return f"Job {job.name} of an earlier attempt"
-    return f"AgentRun {job.owner_name}" if job.owner_name else f"Job {job.name}, which has no AgentRun"
-
-
-def describe_stray(pod: facts.PodFacts) -> str:
-    """A pod that outlived its Job, in the words of those who wait for it."""
-    node = f" on node {pod.node}" if pod.node else ""
-    return f"pod {pod.name}, which is still there{node} although its Job is gone"
 
 
 def _has_exited(pod: facts.PodFacts | None) -> bool:
@@ -375,20 +389,6 @@ def _is_ahead(job: facts.JobFacts, mine: facts.JobFacts | None) -> bool:
     return guard.is_in_row(job) and (mine is None or (mine.held and guard.place(job) < guard.place(mine)))
 
 
-def _is_older(one: facts.JobFacts | facts.PodFacts, than: facts.JobFacts | facts.PodFacts) -> bool:
-    return bool(one.version) and _number(one.version) < _number(than.version)
-
-
-def _is_over(one: facts.JobFacts | facts.PodFacts, shown: Mapping[str, int]) -> bool:
-    """Whether the watch of its namespace has shown all that came before these facts, and these, too."""
-    return 0 < _number(one.version) <= shown.get(one.namespace, shown.get("", 0))
-
-
-def _number(version: str) -> int:
-    """A resourceVersion as a number, which grows with every write (docs/adr/0009); 0 for what is no number."""
-    return int(version) if version.isdecimal() else 0
-
-
-def _place(run: models.AgentRun) -> tuple[int, str, str]:
+def _place(run: models.AgentRun) -> Place:
     """Where the run stands in its agent's queue: by priority, then by age."""
     return -run.spec.priority, run.metadata.creation_timestamp, run.metadata.name

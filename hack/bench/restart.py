@@ -1,0 +1,298 @@
+"""The operator is killed while many runs are live: how long until the next one follows all of them again.
+
+Followed means what can be seen from outside: a line that was appended to the run's log while no operator was there has
+been read, counted, and written into the run's status (``status.logBytes``). The operator lets progress gather for some
+seconds, so it knows the line earlier; when it has first written to the run at all (``status.heartbeatTime``) is given,
+too. The clock runs from the start of the new process, so it includes all that Python and the libraries take to load.
+
+The baseline is a plain client that lists AgentRuns, Jobs and pods and writes once to each AgentRun, 64 at a time: what
+the API server and this machine need for the same reads and writes. It works while no operator does.
+
+Meanwhile an ordinary client, which the API server may let wait in favour of others, asks for a small object every
+20 ms.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from agentrun_operator import models
+from hack import playground
+from hack.bench import burst, lab, load, rows, sight, transcripts
+
+PART = "restart"
+RUNS = 1440
+
+_TARGET_SECONDS, _TARGET_P99 = 15.0, 1.0
+_ALL_SECONDS = 600
+_QUIET_SECONDS = 8  # longer than progress gathers, so that the first operator has written all it had to
+_PROBE_SECONDS = 5
+_FIRST_LINES = 3
+_PROBE_USER = "probe"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One restart; times in seconds. ``followed`` and ``beat`` are of each run, ``up`` of the operator's own word.
+
+    ``quiet`` and ``meanwhile`` are what the probe's requests took before the kill and from the start until all runs
+    were followed; ``failed`` of them had no answer. ``jobs`` and ``pods`` are how many were created; ``reopened`` how
+    often the watch of AgentRuns was opened again.
+    """
+
+    followed: list[float]
+    beat: list[float]
+    up: float
+    plain: float
+    quiet: list[float]
+    meanwhile: list[float]
+    failed: int
+    jobs: int
+    pods: int
+    reopened: int = 0
+
+
+def measure(cluster: lab.Lab, options: Mapping[str, Any]) -> rows.Json:
+    """The part of the report; ``runs`` and ``repeat`` (how often it is killed) are its options."""
+    runs, repeat = rows.option(options, "runs", RUNS), rows.option(options, "repeat", 1)
+    with cluster.namespace("restart") as place:
+        samples = asyncio.run(_measure(place, runs, repeat))
+    return {
+        "part": PART,
+        "rows": build_rows(runs, samples),
+        "raw": {
+            "runs": runs,
+            "repeat": repeat,
+            "samples": [
+                {
+                    "followed": rows.summary(one.followed),
+                    "heartbeat": rows.summary(one.beat),
+                    "upSeconds": one.up,
+                    "plainClientSeconds": one.plain,
+                    "probeBefore": rows.summary(one.quiet),
+                    "probeMeanwhile": rows.summary(one.meanwhile),
+                    "probeFailed": one.failed,
+                    "jobsCreated": one.jobs,
+                    "podsCreated": one.pods,
+                    "watchReopened": one.reopened,
+                }
+                for one in samples
+            ],
+        },
+    }
+
+
+def build_rows(runs: int, samples: Sequence[Sample]) -> list[rows.Json]:
+    """The rows of the table from what was measured."""
+    followed = [max(one.followed) for one in samples]
+    slow = rows.median([rows.percentile(one.meanwhile, 99) for one in samples])
+    jobs = sum(one.jobs for one in samples)
+    failed = sum(one.failed for one in samples)
+    return [
+        rows.row(
+            f"kill -9 with {runs} live runs: new process → all followed again, over a plain client's lists and writes",
+            ours=rows.median(followed),
+            baseline=rows.median([one.plain for one in samples]),
+            unit="s",
+            target=f"<= {_TARGET_SECONDS:.0f} s",
+            met=max(followed) <= _TARGET_SECONDS,
+            note=rows.spread(followed),
+        ),
+        rows.row(
+            f"kill -9 with {runs} live runs: new process → heartbeat of all renewed",
+            ours=rows.median([max(one.beat) for one in samples]),
+            baseline=rows.median([one.plain for one in samples]),
+            unit="s",
+        ),
+        rows.row(
+            "Jobs created meanwhile",
+            ours=jobs,
+            unit="Jobs",
+            target="0",
+            met=jobs == 0,
+            note=f"{sum(one.pods for one in samples)} pods",
+        ),
+        rows.row(
+            "API server's p99 meanwhile, for a small GET every 20 ms, over the p99 before",
+            ours=slow * 1000,
+            baseline=rows.median([rows.percentile(one.quiet, 99) for one in samples]) * 1000,
+            unit="ms",
+            target=f"< {_TARGET_P99:.0f} s",
+            met=slow < _TARGET_P99 and not failed,
+            note=f"{failed} without an answer" if failed else "",
+        ),
+    ]
+
+
+async def _measure(place: lab.Place, runs: int, repeat: int) -> list[Sample]:
+    bodies = [place.agent_run(f"run-{number}") for number in range(runs)]
+    logs = _Logs(place, bodies)
+    samples = []
+    operator = await asyncio.to_thread(place.start_operator)
+    async with place.session() as session:
+        await _bring_to_life(session, place, bodies, logs)
+        for number in range(repeat):
+            await asyncio.sleep(_QUIET_SECONDS)
+            async with _probing(place) as probe:
+                await asyncio.sleep(_PROBE_SECONDS)
+                quiet = [took for _, took in probe.took]
+                operator.send(signal.SIGKILL)
+                samples.append(await _come_back(session, place, logs, (probe, quiet)))
+            operator = place.operators[-1]
+            one = samples[-1]
+            print(
+                f"bench: {PART}: {number + 1} of {repeat}: up after {one.up:.1f} s, all followed after "
+                f"{max(one.followed):.1f} s, plain client {one.plain:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+    return samples
+
+
+class _Logs:
+    """The logs of all runs: how long each is, and who has counted it to that length."""
+
+    def __init__(self, place: lab.Place, bodies: Sequence[lab.Json]) -> None:
+        self._files = {body["metadata"]["name"]: place.touch_log(body) for body in bodies}
+        self._sizes = dict.fromkeys(self._files, 0)
+        self._lines = transcripts.middle()
+        self._turn = 0
+
+    @property
+    def names(self) -> list[str]:
+        """Of the AgentRuns."""
+        return list(self._files)
+
+    def begin(self) -> None:
+        """The first lines of each."""
+        for name in self._files:
+            self._append(name, transcripts.opening() + b"".join(self._lines[:_FIRST_LINES]))
+
+    def go_on(self) -> None:
+        """One line more in each."""
+        self._turn += 1
+        for name in self._files:
+            self._append(name, self._lines[(_FIRST_LINES + self._turn) % len(self._lines)])
+
+    def keys(self) -> list[str]:
+        """All of what ``counted`` can return now."""
+        return [f"{size} {name}" for name, size in self._sizes.items()]
+
+    def counted(self, event: sight.Event[sight.Run]) -> tuple[str, ...]:
+        """A key if the status has counted all that the log holds."""
+        name, size = event.object.metadata.name, event.object.status.log_bytes
+        return (f"{size} {name}",) if size and size == self._sizes.get(name) else ()
+
+    def _append(self, name: str, text: bytes) -> None:
+        with self._files[name].open("ab") as file:
+            file.write(text)
+        self._sizes[name] += len(text)
+
+
+async def _bring_to_life(
+    session: aiohttp.ClientSession, place: lab.Place, bodies: Sequence[lab.Json], logs: _Logs
+) -> None:
+    """Have all runs at work and their logs counted."""
+    async with (
+        sight.sightings(session, place.path("agentruns"), sight.Run, burst.phase_keys) as phases,
+        sight.sightings(session, place.path("agentruns"), sight.Run, logs.counted) as counted,
+    ):
+        await load.create_all(session, place, bodies)
+        running = [f"{models.Phase.RUNNING} {body['metadata']['name']}" for body in bodies]
+        await phases.wait(running, seconds=_ALL_SECONDS, what="all runs to be at work")
+        await asyncio.to_thread(logs.begin)
+        await counted.wait(logs.keys(), seconds=_ALL_SECONDS, what="all logs to be counted")
+
+
+@contextlib.asynccontextmanager
+async def _probing(place: lab.Place) -> AsyncIterator[sight.Probe]:
+    """A probe with the rights of an ordinary service account."""
+    meta = {"name": _PROBE_USER, "namespace": place.namespace}
+    group = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]
+    place.lab.kubectl.apply(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": meta, "rules": rules},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": meta,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": _PROBE_USER},
+            "subjects": [{"kind": "ServiceAccount", **meta}],
+        },
+    )
+    token = place.lab.kubectl.run("create", "token", _PROBE_USER, "-n", place.namespace).strip()
+    async with (
+        place.lab.session(token) as session,
+        sight.probe(session, place.path("configmaps", "kube-root-ca.crt")) as probe,
+    ):
+        yield probe
+
+
+async def _come_back(
+    session: aiohttp.ClientSession, place: lab.Place, logs: _Logs, before: tuple[sight.Probe, list[float]]
+) -> Sample:
+    """No operator is there. Measure the plain client, let the logs grow, start an operator, wait until it has all."""
+    probe, quiet = before
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+    def beats(event: sight.Event[sight.Run]) -> tuple[str, ...]:
+        return (event.object.metadata.name,) if event.object.status.heartbeat_time >= since else ()
+
+    async with (
+        sight.sightings(session, place.path("agentruns"), sight.Run, logs.counted) as counted,
+        sight.sightings(session, place.path("agentruns"), sight.Run, beats) as beating,
+        sight.sightings(session, place.path("jobs"), sight.Job, _added) as jobs,
+        sight.sightings(session, place.path("pods"), sight.Run, _added) as pods,
+    ):
+        plain = await _plain_client(session, place)
+        await asyncio.to_thread(logs.go_on)
+        began = time.monotonic()
+        operator = place.start_operator(wait=False)
+        up = asyncio.create_task(asyncio.to_thread(_wait_until_up, place, operator))
+        found = await counted.wait(logs.keys(), seconds=_ALL_SECONDS, what="all runs to be followed again")
+        beat = await beating.wait(logs.names, seconds=_ALL_SECONDS, what="all heartbeats")
+        meanwhile = [took for due, took in probe.took if due >= began]
+        return Sample(
+            followed=[at - began for at in found.values()],
+            beat=[at - began for at in beat.values()],
+            up=await up - began,
+            plain=plain,
+            quiet=quiet,
+            meanwhile=meanwhile,
+            failed=probe.failed,
+            jobs=len(jobs.first),
+            pods=len(pods.first),
+            reopened=counted.reopened,
+        )
+
+
+def _wait_until_up(place: lab.Place, operator: playground.Process) -> float:
+    place.wait_until_up(operator)
+    return time.monotonic()
+
+
+def _added(event: sight.Event[Any]) -> tuple[str, ...]:
+    return (event.object.metadata.name,) if event.type == "ADDED" else ()
+
+
+async def _plain_client(session: aiohttp.ClientSession, place: lab.Place) -> float:
+    """Seconds for lists of AgentRuns, Jobs and pods and one write to each AgentRun."""
+    began = time.monotonic()
+    lists = [await load.send(session, "GET", place.path(kind)) for kind in ("agentruns", "jobs", "pods")]
+    runs = [item["metadata"]["name"] for item in msgspec.json.decode(lists[0])["items"]]
+    patch = msgspec.json.encode({"metadata": {"annotations": {"bench.example/touched": str(began)}}})
+
+    async def touch(name: str) -> None:
+        await load.send(session, "PATCH", place.path("agentruns", name), patch, kind=load.MERGE_PATCH)
+
+    await load.each(runs, touch)
+    return time.monotonic() - began
