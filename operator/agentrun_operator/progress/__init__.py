@@ -7,9 +7,8 @@ Whatever is kept was bounded first, because a run may last for days and print gi
 the latest are kept. ``ledger`` says where the numbers come from.
 """
 
-import collections
-import decimal
 import dataclasses
+import decimal
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -89,20 +88,34 @@ class Transcript:
 class Progress:
     """The fold. ``feed`` and ``finish`` take bytes, ``fold`` takes events; ``snapshot`` may be called at any time."""
 
+    # An operator holds one for every live run, so each must be small.
+    __slots__ = (
+        "_active_since_result", "_api_failure", "_api_retry", "_bytes", "_cwd", "_decoder", "_degraded", "_events",
+        "_first_plain_text", "_fresh_result", "_init_seen", "_last_tool", "_ledger", "_main_message", "_model",
+        "_non_json_lines", "_open_tools", "_output_seen", "_rejected", "_result", "_results", "_session_id", "_tasks",
+        "_turns", "_version",
+    )  # fmt: skip
+
     def __init__(self, max_line_bytes: int = stream.DEFAULT_MAX_LINE_BYTES) -> None:
         self._decoder = stream.LineDecoder(max_line_bytes)
         self._ledger = Ledger()
         self._tasks = BackgroundTasks()
-        self._active_since_result = False
-        self._open_tools: collections.OrderedDict[str, None] = collections.OrderedDict()
-        self._main_message = ""
-        self._seen: dict[str, Any] = {}  # fields of the Transcript that differ from its defaults
-        self._events = self._bytes = self._turns = 0
+        self._open_tools: dict[str, None] = {}  # used as an ordered set
+        self._events = self._bytes = self._turns = self._results = self._non_json_lines = 0
+        self._session_id = self._model = self._cwd = self._version = ""
+        self._main_message = self._last_tool = ""
+        self._first_plain_text: str | None = None
+        self._init_seen = self._output_seen = self._degraded = self._active_since_result = False
+        self._result: stream.Result | None = None
+        self._fresh_result: stream.Outcome | None = None  # not bounded yet
+        self._api_failure: ApiFailure | None = None
+        self._api_retry: stream.ApiRetry | None = None
+        self._rejected: stream.RateLimitInfo | None = None
 
     def feed(self, chunk: bytes) -> None:
         """Fold the lines that ``chunk`` completes."""
         self._bytes += len(chunk)
-        self._fold_lines(self._decoder.decode(chunk))
+        self._fold_lines(self._decoder.cut(chunk))
 
     def finish(self) -> None:
         """Fold the last line, which may lack its line end; call it when no more bytes will come."""
@@ -110,91 +123,139 @@ class Progress:
 
     def fold(self, event: stream.Event) -> None:
         """Take note of one event."""
-        if isinstance(event, stream.PlainText):
-            self._fold_text(event)
-            return
-        self._events += 1
-        if event.session_id and "session_id" not in self._seen:
-            self._seen["session_id"] = event.session_id[: bounds.MAX_WORD]
-        take = self._FOLDS.get(type(event))
-        if take is not None:
-            take(self, event)
+        self._take(event)
+        self._settle()
 
     def snapshot(self) -> Transcript:
         """What is known so far; the value stays as it is when the fold goes on."""
         return Transcript(
-            **self._seen,
+            session_id=self._session_id,
+            model=self._model,
+            claude_version=self._version,
+            cwd=self._cwd,
+            init_seen=self._init_seen,
             turns=self._turns,
-            events=self._events,
-            bytes=self._bytes,
-            oversized_lines=self._decoder.oversized_lines,
+            last_tool=self._last_tool,
             open_tool=bool(self._open_tools),
             usage=self._ledger.usage,
             usage_is_estimate=self._ledger.is_estimate,
             cost_usd=self._ledger.cost,
-            active_since_result=self._active_since_result or ("results" in self._seen and bool(self._tasks)),
+            events=self._events,
+            bytes=self._bytes,
+            non_json_lines=self._non_json_lines,
+            oversized_lines=self._decoder.oversized_lines,
+            first_plain_text=self._first_plain_text or "",
+            output_seen=self._output_seen,
+            degraded=self._degraded,
+            result=self._result,
+            results=self._results,
+            active_since_result=self._active_since_result or (self._results > 0 and bool(self._tasks)),
+            api_failure=self._api_failure,
+            rejected=self._rejected,
+            api_retry=self._api_retry,
         )
 
     def _fold_lines(self, lines: Iterable[bytes]) -> None:
+        folds, system_folds = self._FOLDS, self._SYSTEM_FOLDS
         for line in lines:
-            event = stream.parse(line)
-            if event is not None:
-                self.fold(event)
+            try:
+                event = stream.skim(line)
+            except (ValueError, RecursionError):
+                careful = stream.parse(stream.without_end(line))
+                if careful is not None:
+                    self._take(careful)
+                continue
+            # What follows is _take, written out: a call for every line takes a tenth of the time.
+            self._events += 1
+            if not self._session_id and event.session_id:
+                self._session_id = event.session_id[: bounds.MAX_WORD]
+            take = system_folds.get(event.subtype) if type(event) is stream.System else folds.get(type(event))
+            if take is not None:
+                take(self, event)
+        self._settle()
+
+    def _take(self, event: stream.Event) -> None:
+        if isinstance(event, stream.PlainText):
+            self._fold_text(event)
+            return
+        self._events += 1
+        if not self._session_id and event.session_id:
+            self._session_id = event.session_id[: bounds.MAX_WORD]
+        take = self._FOLDS.get(type(event))
+        if take is not None:
+            take(self, event)
+
+    def _settle(self) -> None:
+        """Bound the last result: several may come at once, and only the last one is kept."""
+        if self._fresh_result is not None:
+            self._result, self._fresh_result = _bounded(self._fresh_result), None
 
     def _fold_text(self, event: stream.PlainText) -> None:
-        self._seen["non_json_lines"] = self._seen.get("non_json_lines", 0) + 1
+        self._non_json_lines += 1
         text = event.text.strip()
-        if "first_plain_text" not in self._seen and not text.startswith(("{", "[")):  # those are events, cut or broken
-            self._seen["first_plain_text"] = text[: bounds.MAX_WORD]
+        if self._first_plain_text is None and not text.startswith(("{", "[")):  # those are events, cut or broken
+            self._first_plain_text = text[: bounds.MAX_WORD]
 
-    def _fold_init(self, event: stream.Init) -> None:
-        self._seen["init_seen"] = True
-        self._went_on()
-        news = {"session_id": event.session_id, "model": event.model, "cwd": event.cwd, "claude_version": event.version}
-        self._seen.update({name: text[: bounds.MAX_WORD] for name, text in news.items() if text})
+    def _fold_init(self, event: stream.Init | stream.System) -> None:
+        self._init_seen = True
+        self._active_since_result = self._results > 0
+        if event.session_id:
+            self._session_id = event.session_id[: bounds.MAX_WORD]
+        if event.model:
+            self._model = event.model[: bounds.MAX_WORD]
+        if event.cwd:
+            self._cwd = event.cwd[: bounds.MAX_WORD]
+        if event.version:
+            self._version = event.version[: bounds.MAX_WORD]
 
     def _fold_assistant(self, event: stream.Assistant) -> None:
-        self._went_on()
+        self._active_since_result = self._results > 0
+        message, thread = event.message, event.parent_tool_use_id
         if event.synthetic:
-            if not event.parent_tool_use_id:
-                self._seen["api_failure"] = _api_failure(event)
+            if not thread:
+                self._api_failure = _api_failure(event)
             return
-        self._ledger.add_message(event.parent_tool_use_id, event.message)
-        tools = [block for block in event.message.blocks if block.type == "tool_use"]
-        for tool in tools:
-            self._fold_tool(tool)
-        output_tokens = event.message.usage.output_tokens if event.message.usage else None
-        if tools or output_tokens or any(block.text or block.thinking for block in event.message.blocks):
-            self._seen["output_seen"] = True
-        if not event.parent_tool_use_id:
-            self._fold_main_message(event.message, degraded=not tools and output_tokens == 0)
-
-    def _fold_main_message(self, message: stream.Message, *, degraded: bool) -> None:
-        identity = bounds.cut(message.id)
-        if identity and identity != self._main_message:
-            self._main_message = identity
-            self._turns += 1
-        self._seen["degraded"] = degraded and message.stop_reason is None
-        self._seen["api_failure"] = None  # the model answered after it
+        usage = message.usage
+        self._ledger.add_message(thread, message.id, usage)
+        output_tokens = None if usage is None else usage.output_tokens
+        called, said = False, bool(output_tokens)
+        for block in message.blocks:
+            if block.type == "tool_use":
+                called = True
+                self._fold_tool(block)
+            elif block.text or block.thinking:
+                said = True
+        if called or said:
+            self._output_seen = True
+        if not thread:
+            identity = message.id
+            if identity and identity != self._main_message:
+                identity = identity[: bounds.MAX_WORD]
+                self._turns += identity != self._main_message
+                self._main_message = identity
+            self._degraded = output_tokens == 0 and not called and message.stop_reason is None
+            self._api_failure = None  # the model answered after it
 
     def _fold_tool(self, tool: stream.Block) -> None:
-        self._seen["last_tool"] = (tool.name or "")[: bounds.MAX_WORD]
+        self._last_tool = (tool.name or "")[: bounds.MAX_WORD]
         if tool.id:
             self._open_tools[tool.id[: bounds.MAX_WORD]] = None
-            while len(self._open_tools) > _MAX_OPEN_TOOLS:
-                self._open_tools.popitem(last=False)
+            if len(self._open_tools) > _MAX_OPEN_TOOLS:
+                del self._open_tools[next(iter(self._open_tools))]
 
-    def _fold_user(self, event: stream.User) -> None:
-        self._went_on()
-        for block in event.message.blocks:
-            if block.type == "tool_result" and block.tool_use_id:
-                self._open_tools.pop(block.tool_use_id[: bounds.MAX_WORD], None)
+    def _fold_user(self, event: stream.User | stream.Answer) -> None:
+        self._active_since_result = self._results > 0
+        content = event.message.content
+        if isinstance(content, list):
+            for block in content:
+                if block.type == "tool_result" and block.tool_use_id:
+                    self._open_tools.pop(block.tool_use_id[: bounds.MAX_WORD], None)
 
-    def _fold_result(self, event: stream.Result) -> None:
+    def _fold_result(self, event: stream.Outcome) -> None:
         self._ledger.add_result(event)
         self._open_tools.clear()
-        self._seen["results"] = self._seen.get("results", 0) + 1
-        self._seen["result"] = _bounded(event)
+        self._results += 1
+        self._fresh_result = event
         self._active_since_result = False
 
     def _fold_stream(self, event: stream.StreamEvent) -> None:
@@ -202,27 +263,32 @@ class Progress:
         if inner is None:
             return
         if inner.type == "message_start" and inner.message is not None:
-            self._went_on()
-            self._ledger.add_message(event.parent_tool_use_id, inner.message)
+            self._active_since_result = self._results > 0
+            self._ledger.add_message(event.parent_tool_use_id, inner.message.id, inner.message.usage)
         elif inner.type == "message_delta":
             self._ledger.add_end(event, inner.usage)
             said = inner.usage is not None and inner.usage.output_tokens
             if not event.parent_tool_use_id and (said or (inner.delta is not None and inner.delta.stop_reason)):
-                self._seen["degraded"] = False  # its assistant events were printed before it ended
+                self._degraded = False  # its assistant events were printed before it ended
 
-    def _fold_retry(self, event: stream.ApiRetry) -> None:
-        self._seen["api_retry"] = msgspec.structs.replace(event, error=bounds.cut(event.error), session_id=None)
+    def _fold_retry(self, event: stream.ApiRetry | stream.System) -> None:
+        self._api_retry = stream.ApiRetry(
+            attempt=event.attempt,
+            max_retries=event.max_retries,
+            retry_delay_ms=event.retry_delay_ms,
+            error_status=event.error_status,
+            error=bounds.cut(event.error),
+        )
 
     def _fold_limit(self, event: stream.RateLimit) -> None:
-        self._seen["rejected"] = _rejected(event.info)
-
-    def _went_on(self) -> None:
-        self._active_since_result = "results" in self._seen
+        self._rejected = _rejected(event.info)
 
     # By type, because most events of a run with partial messages are folded into nothing: one look has to be enough.
-    _FOLDS: ClassVar[Mapping[type[stream.Event], Callable[["Progress", Any], None]]] = {
+    _FOLDS: ClassVar[Mapping[type[msgspec.Struct], Callable[["Progress", Any], None]]] = {
         stream.Assistant: _fold_assistant,
+        stream.Answer: _fold_user,
         stream.User: _fold_user,
+        stream.Outcome: _fold_result,
         stream.Result: _fold_result,
         stream.Init: _fold_init,
         stream.ApiRetry: _fold_retry,
@@ -233,26 +299,38 @@ class Progress:
         stream.TaskNotification: lambda self, event: self._tasks.end(event),
         stream.BackgroundTasksChanged: lambda self, event: self._tasks.replace(event),
     }
+    _SYSTEM_FOLDS: ClassVar[Mapping[str | None, Callable[["Progress", Any], None]]] = {
+        "init": _fold_init,
+        "api_retry": _fold_retry,
+        "task_started": _FOLDS[stream.TaskStarted],
+        "task_updated": _FOLDS[stream.TaskUpdated],
+        "task_notification": _FOLDS[stream.TaskNotification],
+        "background_tasks_changed": _FOLDS[stream.BackgroundTasksChanged],
+    }
 
 
-def _bounded(event: stream.Result) -> stream.Result:
+def _bounded(event: stream.Outcome) -> stream.Result:
     """The same result without what may be large: the rest of a long text, and all maps and lists of unknown size."""
-    return msgspec.structs.replace(
-        event,
+    return stream.Result(
+        subtype=bounds.cut(event.subtype),
+        is_error=event.is_error,
         text=None if event.text is None else cut_text(event.text),
         errors=[text[: bounds.MAX_TEXT] for text in event.error_texts[:_MAX_ERRORS]],
-        **{name: bounds.cut(getattr(event, name)) for name in _RESULT_WORDS},
-        model_usage=None,
-        model_usage_since_last_result=None,
-        permission_denials=None,
-        subagent_stats=None,
-        origin=None,
+        session_id=bounds.cut(event.session_id),
+        num_turns=event.num_turns,
+        stop_reason=bounds.cut(event.stop_reason),
+        terminal_reason=bounds.cut(event.terminal_reason),
+        api_error_status=event.api_error_status,
+        api_error_type=bounds.cut(event.api_error_type),
+        api_error=bounds.cut(event.api_error),
+        duration_ms=event.duration_ms,
+        duration_api_ms=event.duration_api_ms,
+        ttft_ms=event.ttft_ms,
+        total_cost_usd=event.total_cost_usd,
+        usage=event.usage,
+        result_index=event.result_index,
+        local_command=bounds.cut(event.local_command),
     )
-
-
-_RESULT_WORDS = (
-    "subtype", "session_id", "stop_reason", "terminal_reason", "api_error_type", "api_error", "local_command",
-)  # fmt: skip
 
 
 def _api_failure(event: stream.Assistant) -> ApiFailure:

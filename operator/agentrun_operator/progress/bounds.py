@@ -15,4 +15,4 @@ def cut_text(text: str, limit: int = MAX_RESULT_BYTES) -> str:
 
 def cut(text: str | None, limit: int = MAX_WORD) -> str | None:
     """``text`` in at most ``limit`` characters."""
-    return None if text is None else text[:limit]
+    return text if text is None or len(text) <= limit else text[:limit]

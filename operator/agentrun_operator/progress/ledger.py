@@ -16,18 +16,18 @@ Of all message ids only the last one of each thread is kept. That is enough, sin
 time: its events may be interleaved with those of *other* threads (subagents), never with another message of its own.
 """
 
-import collections
 import dataclasses
 import decimal
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from agentrun_operator import stream
 from agentrun_operator.progress import bounds
 
-_MAX_NUMBER = 1e12
+_MAX_NUMBER = 10**12
 _MAX_THREADS = 32
 _COST_STEP = decimal.Decimal("1e-9")
+_NO_COST = decimal.Decimal(0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,76 +39,70 @@ class Usage:
     cache_read_tokens: int = 0
     cache_creation_tokens: int = 0
 
-    def __add__(self, other: "Usage") -> "Usage":
-        return _usage(map(operator.add, _numbers(self), _numbers(other)))
 
-
-_USAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Usage))
-_NO_USAGE = Usage()
-# Messages are counted in plain tuples, in the order of Usage's fields: this is done for every one of them.
+# Tokens are counted in plain tuples, in the order of Usage's fields: this is done for every message.
 _Numbers = tuple[int, ...]
+_USAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Usage))
 _NOTHING: _Numbers = (0,) * len(_USAGE_FIELDS)
-_numbers: Callable[[Usage], _Numbers] = operator.attrgetter(*_USAGE_FIELDS)
 _NO_MESSAGE = ("", _NOTHING)
-
-
-def _usage(numbers: Iterable[int]) -> Usage:
-    return Usage(**dict(zip(_USAGE_FIELDS, numbers, strict=True)))
 
 
 class Ledger:
     """What the run used, by the rules of the module's docstring."""
 
+    __slots__ = ("_estimate", "_plain", "_since", "_since_cost", "_threads", "_total", "_total_cost")
+
     def __init__(self) -> None:
-        self._since: Usage | None = None  # sum of what the results call their own
-        self._since_cost = decimal.Decimal(0)
-        self._total: Usage | None = None  # the last result's totals
+        self._since: _Numbers | None = None  # sum of what the results call their own
+        self._since_cost = _NO_COST
+        self._total: _Numbers | None = None  # the last result's totals; like _plain, not kept up once there is a _since
         self._total_cost: decimal.Decimal | None = None
-        self._plain = _NO_USAGE
+        self._plain = _NOTHING
         self._estimate = _NOTHING
         # thread (its parent_tool_use_id) → its last message's id and what of its usage is in _estimate
-        self._threads: collections.OrderedDict[str, tuple[str, _Numbers]] = collections.OrderedDict()
+        self._threads: dict[str, tuple[str, _Numbers]] = {}
 
-    def add_message(self, thread: str | None, message: stream.Message) -> None:
+    def add_message(self, thread: str | None, identity: str | None, usage: stream.Usage | None) -> None:
         """Count a message's usage once, however many events the message comes in; later events may know more."""
-        thread = (thread or "")[: bounds.MAX_WORD]
-        identity, counted = self._threads.get(thread, _NO_MESSAGE)
-        if bounds.cut(message.id) != identity:
-            identity, counted = (message.id or "")[: bounds.MAX_WORD], _NOTHING
-        self._count(thread, identity, counted=counted, usage=message.usage)
+        thread = thread[: bounds.MAX_WORD] if thread else ""
+        last, counted = self._threads.pop(thread, _NO_MESSAGE)  # it becomes the latest thread
+        if identity is None or identity[: bounds.MAX_WORD] != last:
+            last, counted = (identity or "")[: bounds.MAX_WORD], _NOTHING
+        told = _NOTHING if usage is None else _api_numbers(usage)
+        if told != counted:
+            if counted is not _NOTHING:
+                told = tuple(map(max, told, counted))
+                self._estimate = tuple(map(operator.sub, self._estimate, counted))
+            self._estimate = _add(self._estimate, told)
+            counted = told
+        self._threads[thread] = (last, counted)
+        if len(self._threads) > _MAX_THREADS:
+            del self._threads[next(iter(self._threads))]
 
     def add_end(self, event: stream.StreamEvent, usage: stream.Usage | None) -> None:
         """Count what a message has used at its end; nothing if its beginning was not seen."""
-        thread = (event.parent_tool_use_id or "")[: bounds.MAX_WORD]
-        identity, counted = self._threads.get(thread, _NO_MESSAGE)
+        thread = bounds.cut(event.parent_tool_use_id) or ""
+        identity, _ = self._threads.get(thread, _NO_MESSAGE)
         if identity and bounds.cut(event.message_id) in {None, identity}:
-            self._count(thread, identity, counted=counted, usage=usage)
+            self.add_message(thread, identity, usage)
 
-    def _count(self, thread: str, identity: str, *, counted: _Numbers, usage: stream.Usage | None) -> None:
-        known = tuple(map(max, counted, _api_numbers(usage)))
-        if known != counted:
-            self._estimate = tuple(e + k - c for e, k, c in zip(self._estimate, known, counted, strict=True))
-        self._threads[thread] = (identity, known)
-        self._threads.move_to_end(thread)
-        if len(self._threads) > _MAX_THREADS:
-            self._threads.popitem(last=False)
-
-    def add_result(self, event: stream.Result) -> None:
+    def add_result(self, event: stream.Outcome) -> None:
         """Replace the estimate by the CLI's own numbers."""
         since = event.model_usage_since_last_result
         if since is not None:
-            self._since = _sum(since.values(), start=self._since or _NO_USAGE)
-            self._since_cost += sum(filter(None, (_dollars(m.cost_usd) for m in since.values())), decimal.Decimal(0))
-        self._total = _sum(event.model_usage.values(), start=_NO_USAGE) if event.model_usage else None
-        self._total_cost = _dollars(event.total_cost_usd)
-        self._plain += _usage(_api_numbers(event.usage))
+            self._since = _sum(since.values(), start=self._since or _NOTHING)
+            self._since_cost += _sum_dollars(since.values())
+        if self._since is None:
+            self._total = _sum(event.model_usage.values(), start=_NOTHING) if event.model_usage else None
+            self._total_cost = _dollars(event.total_cost_usd)
+            self._plain = _add(self._plain, _api_numbers(event.usage)) if event.usage else self._plain
         self._estimate = _NOTHING  # the threads stay: a straggler of a message that is in the result adds nothing
 
     @property
     def usage(self) -> Usage:
         """What the results say, and the estimate of what came after the last one."""
         told = self._since if self._since is not None else self._total or self._plain
-        return told + _usage(self._estimate)
+        return Usage(**dict(zip(_USAGE_FIELDS, _add(told, self._estimate), strict=True)))
 
     @property
     def is_estimate(self) -> bool:
@@ -122,31 +116,42 @@ class Ledger:
         return None if cost is None else cost.quantize(_COST_STEP).normalize()
 
 
-def _sum(models: Iterable[stream.ModelUsage], *, start: Usage) -> Usage:
+def _add(some: _Numbers, more: _Numbers) -> _Numbers:
+    return tuple(map(operator.add, some, more))
+
+
+def _sum(models: Iterable[stream.ModelUsage], *, start: _Numbers) -> _Numbers:
     for model in models:
-        start += Usage(
-            input_tokens=_tokens(model.input_tokens),
-            output_tokens=_tokens(model.output_tokens),
-            cache_read_tokens=_tokens(model.cache_read_tokens),
-            cache_creation_tokens=_tokens(model.cache_creation_tokens),
+        numbers = _plausible(
+            model.input_tokens, model.output_tokens, model.cache_read_tokens, model.cache_creation_tokens
         )
+        start = _add(start, numbers)
     return start
 
 
-def _api_numbers(usage: stream.Usage | None) -> _Numbers:
-    if usage is None:
-        return _NOTHING
-    return (
-        _tokens(usage.input_tokens),
-        _tokens(usage.output_tokens),
-        _tokens(usage.cache_read_input_tokens),
-        _tokens(usage.cache_creation_input_tokens),
+def _sum_dollars(models: Iterable[stream.ModelUsage]) -> decimal.Decimal:
+    spent = _NO_COST
+    for model in models:
+        dollars = _dollars(model.cost_usd)
+        if dollars:
+            spent += dollars
+    return spent
+
+
+def _api_numbers(usage: stream.Usage) -> _Numbers:
+    return _plausible(
+        usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens
     )
 
 
-def _tokens(number: int | None) -> int:
-    """The number if a run could have used so many tokens, else 0: the stream is another program's and not trusted."""
-    return number if number is not None and 0 <= number <= _MAX_NUMBER else 0
+def _plausible(fresh: int | None, made: int | None, read: int | None, written: int | None) -> _Numbers:
+    """The numbers, and 0 for what no run could have used: the stream is another program's and not trusted."""
+    return (
+        fresh if fresh is not None and 0 <= fresh <= _MAX_NUMBER else 0,
+        made if made is not None and 0 <= made <= _MAX_NUMBER else 0,
+        read if read is not None and 0 <= read <= _MAX_NUMBER else 0,
+        written if written is not None and 0 <= written <= _MAX_NUMBER else 0,
+    )
 
 
 def _dollars(number: float | None) -> decimal.Decimal | None:

@@ -4,8 +4,6 @@ It waits for them without a word, 2.1.329 for ten minutes at most, and then star
 Only tasks that no tool call waits for count, and not the CLI's own housekeeping, for which it does not wait.
 """
 
-import collections
-
 from agentrun_operator import stream
 from agentrun_operator.progress import bounds
 
@@ -15,29 +13,31 @@ _MAX_OPEN = 64
 class BackgroundTasks:
     """The tasks that have started and not ended; of more than 64 the last ones."""
 
+    __slots__ = ("_open",)
+
     def __init__(self) -> None:
-        self._open: collections.OrderedDict[str, None] = collections.OrderedDict()
+        self._open: dict[str, None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._open)
 
-    def start(self, event: stream.TaskStarted) -> None:
+    def start(self, event: stream.TaskStarted | stream.System) -> None:
         """Of a task that does not say where it runs, the worse is assumed: an agent at work must not be stopped."""
         if event.is_backgrounded is not False:
             self._add(event.task_id, ambient=event.ambient)
 
-    def update(self, event: stream.TaskUpdated) -> None:
+    def update(self, event: stream.TaskUpdated | stream.System) -> None:
         """A task may be sent to the background later, and its end may be told here only."""
         if event.patch.ended or event.patch.is_backgrounded is False:
             self._remove(event.task_id)
         elif event.patch.is_backgrounded:
             self._add(event.task_id, ambient=False)
 
-    def end(self, event: stream.TaskNotification) -> None:
+    def end(self, event: stream.TaskNotification | stream.System) -> None:
         """Whatever its status says: there is none for a task that goes on."""
         self._remove(event.task_id)
 
-    def replace(self, event: stream.BackgroundTasksChanged) -> None:
+    def replace(self, event: stream.BackgroundTasksChanged | stream.System) -> None:
         """The list is complete, so it also heals what was missed."""
         if event.tasks is None:
             return
@@ -49,7 +49,7 @@ class BackgroundTasks:
         if identity and not ambient:
             self._open[identity[: bounds.MAX_WORD]] = None
             while len(self._open) > _MAX_OPEN:
-                self._open.popitem(last=False)
+                del self._open[next(iter(self._open))]
 
     def _remove(self, identity: str | None) -> None:
         self._open.pop((identity or "")[: bounds.MAX_WORD], None)

@@ -7,12 +7,16 @@ refuses to judge: it never raises for what an agent printed, and it draws no con
 - lines end with ``\n`` and with nothing else; a line may be megabytes long and the last one may be cut off;
 - the order of keys is not stable, and model text may look like an event: only the top-level ``type`` counts;
 - unknown types, new fields and fields of another type than today's are normal. A field that cannot be read is absent.
+
+A line can be read in two ways: ``parse`` gives the event, whatever the line is; ``skim`` gives what is folded of it,
+three times as fast, for the lines that are as expected (ADR 0012).
 """
 
 from agentrun_operator.stream.events import (
     ApiRetry,
     Assistant,
     Init,
+    Outcome,
     PlainText,
     RateLimit,
     RateLimitInfo,
@@ -24,6 +28,7 @@ from agentrun_operator.stream.events import (
 from agentrun_operator.stream.lines import (
     DEFAULT_MAX_LINE_BYTES,
     LineDecoder,
+    without_end,
 )
 from agentrun_operator.stream.notices import (
     ApiDelta,
@@ -59,8 +64,15 @@ from agentrun_operator.stream.reader import (
     Event,
     parse,
 )
+from agentrun_operator.stream.skim import (
+    Answer,
+    Skimmed,
+    System,
+    skim,
+)
 
 __all__ = [
+    "Answer",
     "ApiDelta",
     "ApiEvent",
     "ApiRetry",
@@ -82,14 +94,17 @@ __all__ = [
     "ModelRefusalFallback",
     "ModelRefusalNoFallback",
     "ModelUsage",
+    "Outcome",
     "PermissionDenied",
     "PlainText",
     "RateLimit",
     "RateLimitInfo",
     "Result",
     "SYNTHETIC_MODEL",
+    "Skimmed",
     "Status",
     "StreamEvent",
+    "System",
     "TaskNotification",
     "TaskPatch",
     "TaskProgress",
@@ -101,4 +116,6 @@ __all__ = [
     "Usage",
     "User",
     "parse",
+    "skim",
+    "without_end",
 ]

@@ -57,7 +57,7 @@ class RateLimitInfo(Struct, frozen=True, kw_only=True):
     utilization: float | None = None
 
 
-class RateLimit(Struct, frozen=True, kw_only=True):
+class RateLimit(Struct, tag_field="type", tag="rate_limit_event", frozen=True, kw_only=True):
     """``rate_limit_event``: also printed when all is well; only status ``rejected`` means that a limit was hit."""
 
     session_id: str | None = None
@@ -67,7 +67,7 @@ class RateLimit(Struct, frozen=True, kw_only=True):
 _NO_MESSAGE = Message()
 
 
-class Assistant(Struct, frozen=True, kw_only=True):
+class Assistant(Struct, tag_field="type", tag="assistant", frozen=True, kw_only=True):
     """``assistant``: one content block of a message, several events share a message id.
 
     Made up by the CLI itself (``synthetic``) when an API call failed; then ``error`` and its siblings say why.
@@ -88,7 +88,7 @@ class Assistant(Struct, frozen=True, kw_only=True):
         return self.message.model == SYNTHETIC_MODEL or self.is_api_error_message is True
 
 
-class User(Struct, frozen=True, kw_only=True):
+class User(Struct, tag_field="type", tag="user", frozen=True, kw_only=True):
     """``user``: tool results and injected text."""
 
     session_id: str | None = None
@@ -98,11 +98,12 @@ class User(Struct, frozen=True, kw_only=True):
     is_replay: bool | None = msgspec.field(default=None, name="isReplay")
 
 
-class Result(Struct, frozen=True, kw_only=True):
-    """``result``: the CLI's own verdict; the last one of a run counts. Durations in ms, costs in US dollars.
+class Outcome(Struct, tag_field="type", tag="result", frozen=True, kw_only=True):
+    """What is folded of a ``result``, the CLI's own verdict; the last one of a run counts.
 
-    ``total_cost_usd`` and ``model_usage`` are totals of the *session*; ``model_usage_since_last_result`` is what
-    belongs to this result (None in old versions). ``usage`` knows nothing of subagents.
+    Durations in ms, costs in US dollars. ``total_cost_usd`` and ``model_usage`` are totals of the *session*;
+    ``model_usage_since_last_result`` is what belongs to this result (None in old versions). ``usage`` knows nothing of
+    subagents.
     """
 
     subtype: str | None = None
@@ -123,10 +124,7 @@ class Result(Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     model_usage: dict[str, ModelUsage] | None = msgspec.field(default=None, name="modelUsage")
     model_usage_since_last_result: dict[str, ModelUsage] | None = None
-    permission_denials: list[Any] | None = None
     result_index: int | None = None
-    subagent_stats: dict[str, Any] | None = None
-    origin: Any = None
     local_command: str | None = None
 
     @property
@@ -134,3 +132,11 @@ class Result(Struct, frozen=True, kw_only=True):
         """``errors`` as texts, whether the CLI printed strings or objects with a ``message`` or ``error``."""
         found = [e.get("message", e.get("error")) if isinstance(e, Mapping) else e for e in self.errors or ()]
         return tuple(e for e in found if isinstance(e, str))
+
+
+class Result(Outcome, frozen=True, kw_only=True):
+    """``result`` with all that is worth keeping."""
+
+    permission_denials: list[Any] | None = None
+    subagent_stats: dict[str, Any] | None = None
+    origin: Any = None

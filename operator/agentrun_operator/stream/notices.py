@@ -107,7 +107,7 @@ class TaskPatch(Struct, frozen=True, kw_only=True):
         return self.status in {"completed", "failed", "killed", "stopped"}
 
 
-_NO_PATCH = TaskPatch()
+NO_PATCH = TaskPatch()
 
 
 class TaskUpdated(Struct, frozen=True, kw_only=True):
@@ -115,7 +115,7 @@ class TaskUpdated(Struct, frozen=True, kw_only=True):
 
     session_id: str | None = None
     task_id: str | None = None
-    patch: TaskPatch = _NO_PATCH
+    patch: TaskPatch = NO_PATCH
 
 
 class TaskNotification(Struct, frozen=True, kw_only=True):
@@ -192,7 +192,7 @@ class ThinkingTokens(Struct, frozen=True, kw_only=True):
     estimated_tokens_delta: int | None = None
 
 
-class ToolProgress(Struct, frozen=True, kw_only=True):
+class ToolProgress(Struct, tag_field="type", tag="tool_progress", frozen=True, kw_only=True):
     """``tool_progress``: a tool is still at work; a sign of life every half minute."""
 
     session_id: str | None = None
@@ -219,7 +219,7 @@ class ApiEvent(Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
 
 
-class StreamEvent(Struct, frozen=True, kw_only=True):
+class StreamEvent(Struct, tag_field="type", tag="stream_event", frozen=True, kw_only=True):
     """``stream_event``: with --include-partial-messages, every piece of a message while it comes."""
 
     session_id: str | None = None

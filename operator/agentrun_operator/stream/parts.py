@@ -3,8 +3,11 @@
 import msgspec
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all values: every field is optional, because no field of another program's output is certain."""
+class Struct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all values: every field is optional, because no field of another program's output is certain.
+
+    What is read from JSON has no cycles, so the garbage collector need not look at it.
+    """
 
 
 class Usage(Struct, frozen=True, kw_only=True):

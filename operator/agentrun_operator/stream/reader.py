@@ -59,36 +59,39 @@ class _Head(Struct, frozen=True, kw_only=True):
 
 
 _HEAD = msgspec.json.Decoder(_Head)
-_KINDS: dict[str, type[msgspec.Struct]] = {
-    "rate_limit_event": events.RateLimit,
-    "assistant": events.Assistant,
-    "user": events.User,
-    "result": events.Result,
-    "stream_event": notices.StreamEvent,
-    "tool_progress": notices.ToolProgress,
-    "system/init": events.Init,
-    "system/api_retry": events.ApiRetry,
-    "system/status": notices.Status,
-    "system/compact_boundary": notices.CompactBoundary,
-    "system/permission_denied": notices.PermissionDenied,
-    "system/hook_started": notices.HookStarted,
-    "system/hook_response": notices.HookResponse,
-    "system/task_started": notices.TaskStarted,
-    "system/task_progress": notices.TaskProgress,
-    "system/task_updated": notices.TaskUpdated,
-    "system/task_notification": notices.TaskNotification,
-    "system/background_tasks_changed": notices.BackgroundTasksChanged,
-    "system/model_fallback": notices.ModelFallback,
-    "system/model_refusal_fallback": notices.ModelRefusalFallback,
-    "system/model_refusal_no_fallback": notices.ModelRefusalNoFallback,
-    "system/informational": notices.Informational,
-    "system/thinking_tokens": notices.ThinkingTokens,
+_Decoders = dict[str | None, msgspec.json.Decoder[typing.Any]]
+_DECODERS: _Decoders = {
+    str(kind.__struct_config__.tag): msgspec.json.Decoder(kind)
+    for kind in (
+        events.Assistant,
+        events.User,
+        events.Result,
+        events.RateLimit,
+        notices.StreamEvent,
+        notices.ToolProgress,
+    )
 }
-_DECODERS: dict[str | None, msgspec.json.Decoder[typing.Any]] = {
-    name: msgspec.json.Decoder(kind) for name, kind in _KINDS.items() if not name.startswith("system/")
-}
-_SYSTEM: dict[str | None, msgspec.json.Decoder[typing.Any]] = {
-    name.removeprefix("system/"): msgspec.json.Decoder(kind) for name, kind in _KINDS.items() if name not in _DECODERS
+_SYSTEM: _Decoders = {
+    subtype: msgspec.json.Decoder(kind)
+    for subtype, kind in {
+        "init": events.Init,
+        "api_retry": events.ApiRetry,
+        "status": notices.Status,
+        "compact_boundary": notices.CompactBoundary,
+        "permission_denied": notices.PermissionDenied,
+        "hook_started": notices.HookStarted,
+        "hook_response": notices.HookResponse,
+        "task_started": notices.TaskStarted,
+        "task_progress": notices.TaskProgress,
+        "task_updated": notices.TaskUpdated,
+        "task_notification": notices.TaskNotification,
+        "background_tasks_changed": notices.BackgroundTasksChanged,
+        "model_fallback": notices.ModelFallback,
+        "model_refusal_fallback": notices.ModelRefusalFallback,
+        "model_refusal_no_fallback": notices.ModelRefusalNoFallback,
+        "informational": notices.Informational,
+        "thinking_tokens": notices.ThinkingTokens,
+    }.items()
 }
 # The pieces of a message come by the thousand, and its assistant event repeats them: of the others the kind is enough.
 _FOLDED = frozenset({"message_start", "message_delta"})
@@ -134,9 +137,11 @@ def _decode(line: bytes) -> Event:
 def _repair(line: bytes) -> bytes:
     """The same JSON in a form that every reader takes; raises ValueError or RecursionError if it is none.
 
-    Broken UTF-8 and lone surrogates become U+FFFD; NaN, Infinity and numbers too large for a float become null.
+    Broken UTF-8 and lone surrogates become U+FFFD; NaN, Infinity and numbers that are too large become null.
     """
-    value = json.loads(line.decode("utf-8", "replace"), parse_constant=lambda _: None, parse_float=_finite)
+    value = json.loads(
+        line.decode("utf-8", "replace"), parse_constant=lambda _: None, parse_float=_finite, parse_int=_short
+    )
     text = json.dumps(value, ensure_ascii=False)
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
@@ -144,6 +149,13 @@ def _repair(line: bytes) -> bytes:
 def _finite(digits: str) -> float | None:
     number = float(digits)
     return number if math.isfinite(number) else None
+
+
+def _short(digits: str) -> int | None:
+    try:
+        return int(digits)
+    except ValueError:  # thousands of digits, see sys.set_int_max_str_digits
+        return None
 
 
 def _salvage(raw: bytes | msgspec.Raw, kind: type[_T]) -> _T:
