@@ -1,9 +1,10 @@
 """The operator is killed while many runs are live: how long until the next one follows all of them again.
 
 Followed means what can be seen from outside: a line that was appended to the run's log while no operator was there has
-been read, counted, and written into the run's status (``status.logBytes``). The operator lets progress gather for some
-seconds, so it knows the line earlier; when it has first written to the run at all (``status.heartbeatTime``) is given,
-too. The clock runs from the start of the new process, so it includes all that Python and the libraries take to load.
+been read, and the run's status says what it said. The line tells of another session, because that is written at once,
+while counts gather for a while. When the new operator has first written to the run at all (``status.heartbeatTime``) is
+given, too. The clock runs from the start of the new process, so it includes all that Python and the libraries take to
+load.
 
 The baseline is a plain client that lists AgentRuns, Jobs and pods and writes once to each AgentRun, 64 at a time: what
 the API server and this machine need for the same reads and writes. It works while no operator does.
@@ -15,9 +16,11 @@ Meanwhile an ordinary client, which the API server may let wait in favour of oth
 import asyncio
 import contextlib
 import dataclasses
+import json
 import signal
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -98,7 +101,7 @@ def build_rows(runs: int, samples: Sequence[Sample]) -> list[rows.Json]:
     failed = sum(one.failed for one in samples)
     return [
         rows.row(
-            f"kill -9 with {runs} live runs: new process → all followed again, over a plain client's lists and writes",
+            f"kill -9 with {runs} live runs: new process → all followed again, over a plain client's reads and writes",
             ours=rows.median(followed),
             baseline=rows.median([one.plain for one in samples]),
             unit="s",
@@ -158,58 +161,49 @@ async def _measure(place: lab.Place, runs: int, repeat: int) -> list[Sample]:
 
 
 class _Logs:
-    """The logs of all runs: how long each is, and who has counted it to that length."""
+    """The logs of all runs, the session that each of them spoke of last, and who has read that."""
 
     def __init__(self, place: lab.Place, bodies: Sequence[lab.Json]) -> None:
         self._files = {body["metadata"]["name"]: place.touch_log(body) for body in bodies}
-        self._sizes = dict.fromkeys(self._files, 0)
-        self._lines = transcripts.middle()
-        self._turn = 0
+        self._sessions: dict[str, str] = {}
 
     @property
     def names(self) -> list[str]:
         """Of the AgentRuns."""
         return list(self._files)
 
-    def begin(self) -> None:
-        """The first lines of each."""
-        for name in self._files:
-            self._append(name, transcripts.opening() + b"".join(self._lines[:_FIRST_LINES]))
-
-    def go_on(self) -> None:
-        """One line more in each."""
-        self._turn += 1
-        for name in self._files:
-            self._append(name, self._lines[(_FIRST_LINES + self._turn) % len(self._lines)])
+    def say(self, *lines: bytes) -> None:
+        """Append lines of recorded runs to every log, as those of a session that it did not have before."""
+        events = [json.loads(line) for line in lines]
+        for name, file in self._files.items():
+            session = self._sessions[name] = str(uuid.uuid4())
+            said = (json.dumps({**event, "session_id": session}, ensure_ascii=False) for event in events)
+            with file.open("a") as log:
+                log.write("".join(f"{line}\n" for line in said))
 
     def keys(self) -> list[str]:
-        """All of what ``counted`` can return now."""
-        return [f"{size} {name}" for name, size in self._sizes.items()]
+        """All of what ``read`` can return now."""
+        return list(self._sessions.values())
 
-    def counted(self, event: sight.Event[sight.Run]) -> tuple[str, ...]:
-        """A key if the status has counted all that the log holds."""
-        name, size = event.object.metadata.name, event.object.status.log_bytes
-        return (f"{size} {name}",) if size and size == self._sizes.get(name) else ()
-
-    def _append(self, name: str, text: bytes) -> None:
-        with self._files[name].open("ab") as file:
-            file.write(text)
-        self._sizes[name] += len(text)
+    def read(self, event: sight.Event[sight.Run]) -> tuple[str, ...]:
+        """A key if the status has the session that the log spoke of last."""
+        session = event.object.status.session.id
+        return (session,) if session and session == self._sessions.get(event.object.metadata.name) else ()
 
 
 async def _bring_to_life(
     session: aiohttp.ClientSession, place: lab.Place, bodies: Sequence[lab.Json], logs: _Logs
 ) -> None:
-    """Have all runs at work and their logs counted."""
+    """Have all runs at work and their logs read."""
     async with (
         sight.sightings(session, place.path("agentruns"), sight.Run, burst.phase_keys) as phases,
-        sight.sightings(session, place.path("agentruns"), sight.Run, logs.counted) as counted,
+        sight.sightings(session, place.path("agentruns"), sight.Run, logs.read) as read,
     ):
         await load.create_all(session, place, bodies)
         running = [f"{models.Phase.RUNNING} {body['metadata']['name']}" for body in bodies]
         await phases.wait(running, seconds=_ALL_SECONDS, what="all runs to be at work")
-        await asyncio.to_thread(logs.begin)
-        await counted.wait(logs.keys(), seconds=_ALL_SECONDS, what="all logs to be counted")
+        await asyncio.to_thread(logs.say, transcripts.opening(), *transcripts.middle()[:_FIRST_LINES])
+        await read.wait(logs.keys(), seconds=_ALL_SECONDS, what="all logs to be read")
 
 
 @contextlib.asynccontextmanager
@@ -248,17 +242,17 @@ async def _come_back(
         return (event.object.metadata.name,) if event.object.status.heartbeat_time >= since else ()
 
     async with (
-        sight.sightings(session, place.path("agentruns"), sight.Run, logs.counted) as counted,
+        sight.sightings(session, place.path("agentruns"), sight.Run, logs.read) as read,
         sight.sightings(session, place.path("agentruns"), sight.Run, beats) as beating,
         sight.sightings(session, place.path("jobs"), sight.Job, _added) as jobs,
         sight.sightings(session, place.path("pods"), sight.Run, _added) as pods,
     ):
         plain = await _plain_client(session, place)
-        await asyncio.to_thread(logs.go_on)
+        await asyncio.to_thread(logs.say, transcripts.opening())
         began = time.monotonic()
         operator = place.start_operator(wait=False)
         up = asyncio.create_task(asyncio.to_thread(_wait_until_up, place, operator))
-        found = await counted.wait(logs.keys(), seconds=_ALL_SECONDS, what="all runs to be followed again")
+        found = await read.wait(logs.keys(), seconds=_ALL_SECONDS, what="all runs to be followed again")
         beat = await beating.wait(logs.names, seconds=_ALL_SECONDS, what="all heartbeats")
         meanwhile = [took for due, took in probe.took if due >= began]
         return Sample(
@@ -271,7 +265,7 @@ async def _come_back(
             failed=probe.failed,
             jobs=len(jobs.first),
             pods=len(pods.first),
-            reopened=counted.reopened,
+            reopened=read.reopened,
         )
 
 

@@ -62,12 +62,18 @@ class Job(msgspec.Struct):
     spec: JobSpec
 
 
+class RunSession(msgspec.Struct):
+    """What is looked at of an AgentRun's session."""
+
+    id: str = ""
+
+
 class RunStatus(msgspec.Struct, rename="camel"):
     """What is looked at of an AgentRun's status."""
 
     phase: str = ""
-    log_bytes: int = 0
     heartbeat_time: str = ""
+    session: RunSession = msgspec.field(default_factory=RunSession)
 
 
 class Run(msgspec.Struct):

@@ -431,6 +431,39 @@ async def test_an_agent_whose_job_came_and_went_within_a_gap_is_busy_as_long_as_
         assert cluster.world.busy_with(run) == ""
 
 
+def test_a_pod_that_vanishes_while_pods_are_listed_after_a_gap_does_not_rise_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The watch of pods has no gap: it shows the end of a pod before the list is here that still has it."""
+    real = fakes.FakeSource.list
+
+    async def slow(self: fakes.FakeSource[Any]) -> tuple[list[Any], str]:
+        answer = await real(self)
+        await asyncio.sleep(2 if self.plural == "pods" else 0)
+        return answer
+
+    @virtual
+    async def work() -> None:
+        async with mirrored() as cluster:
+            await cluster.begin()
+            job = cluster.job()
+            pod = cluster.pod(job, main=builders.running())
+            for body in (job, pod):
+                await cluster.show("ADDED", body)
+            monkeypatch.setattr(fakes.FakeSource, "list", slow)
+            cluster.gap("jobs")
+            await asyncio.sleep(1)
+            [end] = cluster.remove(pod)
+            await cluster.show("DELETED", end)
+            await asyncio.sleep(LATER)
+            assert cluster.known == (["job-a"], [])
+            [end] = cluster.remove(job)
+            await cluster.show("DELETED", end)
+            assert (cluster.known, cluster.world.busy_with(a_run("b"))) == (([], []), "")
+
+    work()
+
+
 @virtual
 async def test_after_a_gap_jobs_are_told_of_only_with_the_pods() -> None:
     """As long as the list of pods fails, nothing is known to be gone, and the watch has come no further."""

@@ -16,7 +16,7 @@ from tests.clock import now, virtual
 Shown = tuple[str, ...]
 
 
-class OverError(Exception):
+class OverError(BaseException):
     """The story is told."""
 
 
@@ -304,6 +304,15 @@ async def test_whoever_asks_to_be_left_alone_is_heard() -> None:
     assert api.pauses[0] == 30
     check_growth(api.pauses[1:3], [1, 2])
     assert api.pauses[3:] == [0, 30]
+
+
+@pytest.mark.parametrize("strange", ["no list", 5])
+@virtual
+async def test_an_answer_that_nobody_thought_of_ends_nothing(strange: Any) -> None:  # noqa: ANN401 - see Api
+    """Without its mirror the operator would be blind, and nobody would notice."""
+    api, told = await reflect(strange, FIRST, [line("ADDED", "6")])
+    assert told[-1] == ("reached", "6")
+    assert api.asked.count("list") == 2
 
 
 @virtual

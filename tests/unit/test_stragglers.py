@@ -124,14 +124,27 @@ async def test_a_run_that_has_ended_and_was_let_go_is_left_alone(phase: str, fin
 @pytest.mark.parametrize("finalizers", [[], [OURS]])
 @virtual
 async def test_a_live_run_that_is_being_deleted_goes_with_its_agent(finalizers: list[str]) -> None:
-    """Nothing may be added to it, and taking the finalizer away would let it go too early."""
+    """Nothing may be added to it; and as long as it is followed, its agent is being stopped."""
     async with watching() as runs:
-        runs.add("a", *finalizers, phase="Running")
-        runs.add("b", *finalizers, phase="Running", deleting=True)
-        runs.kube.runs["team-a", "a"]["metadata"]["deletionTimestamp"] = builders.CREATED
+        for name in "ab"[: 2 - len(finalizers)]:
+            runs.add(name, *finalizers, phase="Running", deleting=True)
+        runs.add("c", *finalizers, phase="Running", deleting=True)
+        if finalizers:
+            runs.followed.update(("uid-a", "uid-c"))
         runs.show()
         await asyncio.sleep(3600)
         assert runs.kube.calls == []
+
+
+@virtual
+async def test_a_run_that_is_being_deleted_and_has_no_supervisor_is_released() -> None:
+    """As kopf does it when it starts anew; owner references do the rest."""
+    async with watching() as runs:
+        runs.add("a", "other/finalizer", OURS, phase="Running", deleting=True)
+        runs.show()
+        await asyncio.sleep(60)
+        assert runs.kube.runs["team-a", "a"]["metadata"]["finalizers"] == ["other/finalizer"]
+        assert [verb for verb, _ in runs.kube.calls][:1] == ["write_run_finalizers"]
 
 
 @virtual

@@ -29,8 +29,9 @@ _METADATA_ONLY = f"{_JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _UNAUTHORIZED = 401
 _HELD = f"/metadata/annotations/{names.ANNOTATION_HELD.replace('/', '~1')}"  # as JSON pointers
 _QUEUE = f"/metadata/labels/{names.LABEL_QUEUE.replace('/', '~1')}"
-# A watch that is silent for so long is opened anew: nobody can tell one that has nothing to show from one that is dead.
-_SILENT_SECONDS = 30
+# The API server sends a bookmark every minute. A watch that is silent for longer is opened anew: nobody can tell one
+# that has nothing to show from one that is dead.
+_SILENT_SECONDS = 70
 _PAGE = 500  # objects per list request: the API server answers in bounded memory, we parse in bounded memory
 
 

@@ -92,6 +92,9 @@ class Reflector(Generic[T]):
             except errors.ApiError as e:
                 _log.warning("list_failed", what=self._what, error=str(e))
                 await self._wait(getattr(e, "retry_after", 0.0))
+            except Exception as e:  # noqa: BLE001 - whatever an answer holds: without its mirror, the operator is blind
+                _log.exception("mirror_failed", what=self._what, error=type(e).__name__)
+                await self._wait(0.0)
 
     async def _list(self) -> None:
         items, version = await self._source.list()

@@ -50,6 +50,7 @@ class _Pods:
         self.seen = asyncio.Event()
 
     async def listed(self, items: list[facts.PodFacts], version: str) -> None:  # noqa: RUF029 - as the protocol has it
+        self._world.pods_shown(self._namespace, "")  # after a gap, whatever the list shows is taken
         self._world.listed_pods(self._namespace, [pod for pod in items if self._owns(pod.agent_key)], version)
         self.seen.set()
 

@@ -47,9 +47,11 @@ class Stragglers:
         meta, phase = body["metadata"], (body.get("status") or {}).get("phase")
         uid, finalizers = str(meta["uid"]), tuple(meta.get("finalizers") or ())
         live = phase is None or not models.Phase(phase).final
-        in_order = self._is_followed(uid) if live else names.FINALIZER not in finalizers
-        if deleted or in_order or (live and meta.get("deletionTimestamp")):
-            self._seen.pop(uid, None)  # one that is being deleted goes with its agent
+        starts = live and not meta.get("deletionTimestamp")
+        # One that is being deleted is followed until its agent has ended; then it has to go, like one that has ended.
+        in_order = (live and self._is_followed(uid)) or (not starts and names.FINALIZER not in finalizers)
+        if deleted or in_order:
+            self._seen.pop(uid, None)
             return
         before = self._seen.get(uid)
         patience = before.patience if before is not None and before.live == live else _PATIENCE_SECONDS

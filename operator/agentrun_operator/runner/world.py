@@ -264,7 +264,7 @@ class World:
         """All pods of ``namespace``, in the same way."""
         there = {pod.uid: pod for pod in pods}
         for pod in there.values():
-            self.watch_shows_pod(pod)
+            self.saw_pod(pod)  # their watch may have gone on meanwhile
         for pod in self.pods():
             ours = namespace in {"", pod.namespace}
             if ours and pod.uid not in there and versions.number(pod.version) <= versions.number(version):
