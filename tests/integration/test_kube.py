@@ -636,6 +636,7 @@ async def mirrored(client: kube.HttpKubeClient, namespace: str) -> AsyncIterator
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0.25)  # the watch's connection with TLS is closed by then, as aiohttp's documentation says
 
 
 async def test_a_mirror_shows_everything_in_its_order(place: Place, client: kube.HttpKubeClient) -> None:
