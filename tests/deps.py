@@ -25,7 +25,7 @@ def make(
         secrets=runner.SecretValues(config, client, own_pod),
         caretaker=runner.Caretaker(config, client, world.live_logs),
         announcer=runner.Announcer(config, client),
-        stragglers=runner.Stragglers(client, world.is_followed),
+        stragglers=runner.Stragglers(client, world.is_followed, world.jobs),
     )
     _made.append(made)
     return made

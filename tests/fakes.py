@@ -154,6 +154,21 @@ class FakeKube:
         self._leave("adopt_job")
         return facts.parse_job(body)
 
+    async def let_job_go(self, job: facts.JobFacts) -> facts.JobFacts:
+        """Take the finalizer off; a Job that waited for nothing else vanishes."""
+        await self.enter("let_job_go", job.name)
+        body = _get(self.jobs, job.namespace, job.name)
+        meta = body["metadata"]
+        if meta["uid"] != job.uid or tuple(meta.get("finalizers") or ()) != job.finalizers:
+            raise errors.ConflictError(f"Job {job.name} has changed", status=422)
+        left = [name for name in job.finalizers if name != names.ADOPTION_FINALIZER]
+        body["metadata"] = {**meta, "finalizers": left, "resourceVersion": self.next_version()}
+        if meta.get("deletionTimestamp") and not left:
+            del self.jobs[job.namespace, job.name]
+        self._show_change("DELETED" if (job.namespace, job.name) not in self.jobs else "MODIFIED", body)
+        self._leave("let_job_go")
+        return facts.parse_job(body)
+
     async def delete_job(self, job: facts.JobFacts) -> None:
         """Mark the Job as being deleted, as a foreground deletion does; the test lets it vanish."""
         await self.enter("delete_job", job.name)

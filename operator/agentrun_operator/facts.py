@@ -117,7 +117,13 @@ class JobFacts:
     prompt_metrics: Mapping[str, int] | None = None
     deleting: bool = False
     gone: bool = False
+    finalizers: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
+
+    @property
+    def adopting(self) -> bool:
+        """Whether the Job was adopted and must not vanish before the status of its AgentRun names it."""
+        return not self.gone and names.ADOPTION_FINALIZER in self.finalizers
 
     @property
     def held(self) -> bool:
@@ -173,6 +179,7 @@ def parse_job(body: Mapping[str, Any]) -> JobFacts:
         suspended=shapes.mapping(body.get("spec")).get("suspend") is True,
         prompt_metrics=_counts(shapes.text(annotations.get(names.ANNOTATION_PROMPT_METRICS))),
         deleting=bool(meta.get("deletionTimestamp")),
+        finalizers=tuple(shapes.text(entry) for entry in shapes.sequence(meta.get("finalizers"))),
         conditions=_conditions(status),
     )
 

@@ -49,6 +49,7 @@ ANNOTATION_REATTACHED_FROM = f"{GROUP}/reattached-from"  # on a Job that was ado
 ANNOTATION_REPLACED_BY = f"{GROUP}/replaced-by"  # on an AgentRun that another one had cancelled
 HELD = "true"
 FINALIZER = f"{GROUP}/agentrun-operator"
+ADOPTION_FINALIZER = f"{GROUP}/adoption"  # on a Job that was adopted, until the AgentRun's status names it
 
 # The one pattern of ids that become parts of paths and names (seeds: run-log design).
 ID_PATTERN = r"^[a-zA-Z0-9-]+$"

@@ -25,8 +25,8 @@ _RULE_SECONDS = 4
 
 async def at_step(scene: Scene, rng: random.Random, *, step: runner.Step, number: signal.Signals) -> str:
     """End the operator when it reaches a step."""
-    if step is runner.Step.JOB_ADOPTED:
-        return await _at_adoption(scene, rng, number)
+    if step in {runner.Step.JOB_ADOPTED, runner.Step.ADOPTION_RECORDED}:
+        return await _at_adoption(scene, rng, step, number)
     operator = await scene.keeper.working()
     nth = rng.choice((1, 1, 2))
     scene.keeper.arm(operator, step, number, nth=nth)
@@ -62,8 +62,8 @@ async def _provoke(scene: Scene, step: runner.Step, times: int) -> None:
                 await scene.work.create(load.Wish(agent=agent, attempts=(("silent", "lingering")[number % 2],)))
 
 
-async def _at_adoption(scene: Scene, rng: random.Random, number: signal.Signals) -> str:
-    """Orphan a live Job while no operator is there, and make a run that may adopt it."""
+async def _at_adoption(scene: Scene, rng: random.Random, step: runner.Step, number: signal.Signals) -> str:
+    """Orphan a live Job while no operator is there, and make a run that may adopt it; it may be deleted right then."""
     agent = f"o{scene.work.created}"
     spec = {"taskId": f"task-{agent}"}
     uid = await scene.work.create(load.Wish(agent=agent, attempts=("slow",), spec=spec, may_end=(scripts.CANCELLED,)))
@@ -75,7 +75,7 @@ async def _at_adoption(scene: Scene, rng: random.Random, number: signal.Signals)
 
     if not await until(job, _ARM_SECONDS):
         return ""
-    async with scene.keeper.down(then=(runner.Step.JOB_ADOPTED, number)):
+    async with scene.keeper.down(then=(step, number)):
         run, live = scene.eye.now("agentruns").get(uid), job()
         if run is None or live is None or objects.is_deleted(run):
             return ""
@@ -92,7 +92,11 @@ async def _at_adoption(scene: Scene, rng: random.Random, number: signal.Signals)
     if not done:
         scene.keeper.disarm(operator)
         return ""
-    return f"{runner.Step.JOB_ADOPTED.value} #1" if (await operator.ended).fired else ""
+    if not (await operator.ended).fired:
+        return ""
+    if rng.choice((True, False)):
+        await _delete_job(scene, live, rng.choice(("Foreground", "Background")))
+    return f"{step.value} #1"
 
 
 async def at_request(scene: Scene, rng: random.Random, *, verb: str, resource: str, when: str) -> str:
@@ -209,9 +213,13 @@ async def job_deleted(scene: Scene, rng: random.Random, *, policy: str) -> str:
     job = scene.victim("jobs", rng, objects.is_live)
     if job is None:
         return ""
-    meta, run = job["metadata"], objects.owner(job)
-    scene.disturb(run)
-    scene.eye.note("removes", uid=meta["uid"], run=run, what=f"Job {meta['name']}")
+    scene.disturb(objects.owner(job))
+    return await _delete_job(scene, job, policy)
+
+
+async def _delete_job(scene: Scene, job: Mapping[str, Any], policy: str) -> str:
+    meta = job["metadata"]
+    scene.eye.note("removes", uid=meta["uid"], run=objects.owner(job), what=f"Job {meta['name']}")
     options = {"propagationPolicy": policy, "preconditions": {"uid": meta["uid"]}}
     status, _ = await scene.api.ask("DELETE", scene.path("jobs", meta["name"]), options)
     return str(meta["name"]) if status == 200 else ""

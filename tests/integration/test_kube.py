@@ -449,6 +449,28 @@ async def test_a_job_is_adopted_as_it_was_seen(place: Place, client: kube.HttpKu
         await client.adopt_job(seen, metadata)
 
 
+async def test_an_adopted_job_cannot_vanish_before_it_is_let_go(place: Place, client: kube.HttpKubeClient) -> None:
+    """Whoever deletes it; finalizers of others stay where they are."""
+    await client.create_job(place.held_job("one"))
+    await eventually(lambda: asyncio.to_thread(lambda: place.get("job", "one")["status"].get("conditions")))
+    held_by = ["other.example/x", names.ADOPTION_FINALIZER]
+    adopted = await client.adopt_job(await client.get_job(place.namespace, "one"), {"finalizers": held_by})
+    assert adopted.adopting
+    place.run("delete", "job", "one", "--wait=false")
+    now = await client.get_job(place.namespace, "one")
+    assert (now.deleting, now.adopting) == (True, True)
+
+    with pytest.raises(errors.ConflictError):
+        await client.let_job_go(dataclasses.replace(now, finalizers=(names.ADOPTION_FINALIZER,)))
+    assert not (await client.let_job_go(now)).adopting
+    assert place.get("job", "one")["metadata"]["finalizers"] == ["other.example/x"]
+
+    place.run("patch", "job", "one", "--type=merge", "-p", '{"metadata":{"finalizers":["paperclip.io/adoption"]}}')
+    await client.let_job_go(await client.get_job(place.namespace, "one"))
+    with pytest.raises(errors.NotFoundError):
+        await client.let_job_go(now)
+
+
 async def test_only_exactly_this_pod_is_deleted(place: Place, client: kube.HttpKubeClient) -> None:
     """A later one of its name stays; one that is not there is no error."""
     pod = {"containers": [{"name": "claude", "image": "a"}], "nodeName": kubelet.NODE}
@@ -859,6 +881,7 @@ async def test_what_an_answer_means(tmp_path: pathlib.Path, answer: bytes, kind:
 
 
 JOB = facts.JobFacts(name="one", namespace="team-a", uid="u")
+ADOPTED = dataclasses.replace(JOB, finalizers=(names.ADOPTION_FINALIZER,))
 CALLS: dict[str, Callable[[kube.HttpKubeClient], Awaitable[object]]] = {
     "all_jobs": whole_watch,
     "all_pods": lambda client: client.all_pods("team-a").list(),
@@ -869,6 +892,7 @@ CALLS: dict[str, Callable[[kube.HttpKubeClient], Awaitable[object]]] = {
     "start_job": lambda client: client.start_job(JOB, queue=None),
     "mark_job": lambda client: client.mark_job(JOB, "mark"),
     "adopt_job": lambda client: client.adopt_job(JOB, {}),
+    "let_job_go": lambda client: client.let_job_go(ADOPTED),
     "adopt_secret": lambda client: client.adopt_secret("team-a", "one", {}),
     "delete_job": lambda client: client.delete_job(JOB),
     "delete_pod": lambda client: client.delete_pod("team-a", facts.PodFacts(name="one", uid="u")),

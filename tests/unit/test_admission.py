@@ -802,6 +802,32 @@ async def test_a_restart_after_an_adoption_goes_on(scene: Scene) -> None:
     await end_of(scene, job)
     assert (await scene.finish(task))["phase"] == "Succeeded"
     assert touched(scene) == {"adopt_job"}
+    assert "finalizers" not in job["metadata"] or job["metadata"]["finalizers"] == []
+    assert scene.kube.verbs().count("let_job_go") == 1
+
+
+@pytest.mark.parametrize("unanswered", ["write_run_status", "adopt_secret", "let_job_go"])
+async def test_an_adopted_job_that_is_deleted_while_no_operator_is_there_is_told_of(
+    scene: Scene, unanswered: str
+) -> None:
+    """It cannot vanish before the status names it, whichever request was the last one."""
+    job = orphan(scene)
+    scene.kube.hold = {unanswered}
+    scene.add(taskId="T-1")
+    _ = scene.start()
+    await scene.until(lambda: unanswered in scene.kube.verbs())
+    assert job["metadata"]["finalizers"] == [names.ADOPTION_FINALIZER]
+    await scene.crash()
+    scene.kube.hold = set()
+    await scene.kube.delete_job(facts.parse_job(job))
+    scene.world.saw_job(facts.parse_job(job))
+    task = scene.start()
+    await scene.until(lambda: scene.kube.jobs == {})
+    scene.remove_pods(job["metadata"]["uid"])
+    scene.world.saw_job(dataclasses.replace(facts.parse_job(job), gone=True))
+    end = await scene.finish(task)
+    assert end["job"] == {"name": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
+    assert (end["reattachedFrom"], end["logPath"].rsplit("/", 1)[1]) == ("lost", "lost.pod.ndjson")
 
 
 @pytest.mark.parametrize("error", [conflict(), unavailable()])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentrun_operator import cli, errors, kube, names
+from agentrun_operator import cli, errors, facts, kube, names
 from agentrun_operator.cli import release
 from tests import builders
 
@@ -21,6 +21,8 @@ class Fake:
 
     runs: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)
     before: list[Callable[[], object]] = dataclasses.field(default_factory=list)
+    jobs: list[facts.JobFacts] = dataclasses.field(default_factory=list)
+    let_go: list[str] = dataclasses.field(default_factory=list)
     fail: list[errors.ApiError | None] = dataclasses.field(default_factory=list)
     removed: list[str] = dataclasses.field(default_factory=list)
     connected: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -59,6 +61,23 @@ class Fake:
             raise errors.ConflictError("has changed", status=422)
         del finalizers[index]
         self.removed.append(run.name)
+
+    async def list_jobs(self, namespace: str = "") -> list[facts.JobFacts]:
+        """As the client does."""
+        return [job for job in self.jobs if namespace in {"", job.namespace}]
+
+    async def let_job_go(self, job: facts.JobFacts) -> facts.JobFacts:
+        """As the client does."""
+        error = self.fail.pop(0) if self.fail else None
+        if error is not None:
+            raise error
+        self.let_go.append(job.name)
+        return dataclasses.replace(job, finalizers=())
+
+    def add_job(self, name: str, *finalizers: str, deleting: bool = True, namespace: str = "team-a") -> None:
+        """A Job of an operator."""
+        made = facts.JobFacts(name=name, namespace=namespace, uid=name, finalizers=finalizers, deleting=deleting)
+        self.jobs.append(made)
 
     async def close(self) -> None:
         """As the client does."""
@@ -125,6 +144,36 @@ def test_nothing_to_do_is_no_trouble(
     """It is said, beside the output."""
     fake.add("others", "before.example/a")
     assert run(capsys, *argv) == (0, "", f"agentrun release: no AgentRun {said}\n")
+
+
+def test_a_job_whose_adoption_nobody_recorded_is_let_go(capsys: pytest.CaptureFixture[str], fake: Fake) -> None:
+    """Only with our finalizer, and only if somebody deletes it."""
+    fake.add_job("adopted", "other.example/x", names.ADOPTION_FINALIZER)
+    fake.add_job("at-work", names.ADOPTION_FINALIZER, deleting=False)
+    fake.add_job("others", "other.example/x")
+    fake.add_job("elsewhere", names.ADOPTION_FINALIZER, namespace="team-b")
+    assert run(capsys, "--dry-run") == (0, "Job team-a/adopted: would be released\n", "")
+    assert fake.let_go == []
+    assert run(capsys) == (0, "Job team-a/adopted: released\n", "")
+    assert run(capsys, "--all")[1] == "Job team-a/adopted: released\nJob team-a/at-work: released\n"
+    assert fake.let_go == ["adopted", "adopted", "at-work"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (errors.NotFoundError("not found", status=404), 0, "Job team-a/adopted: is gone\n"),
+        (UNAVAILABLE, 1, "Job team-a/adopted: left as it is: timed out\n"),
+    ],
+)
+def test_what_became_of_a_job_is_said(
+    capsys: pytest.CaptureFixture[str], fake: Fake, error: errors.ApiError, code: int, said: str
+) -> None:
+    """Gone is good; trouble is not."""
+    fake.add_job("adopted", names.ADOPTION_FINALIZER)
+    fake.fail = [error]
+    done, out, err = run(capsys)
+    assert (done, out + err) == (code, said)
 
 
 def test_a_dry_run_changes_nothing(capsys: pytest.CaptureFixture[str], fake: Fake) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentrun_operator import errors, names, runner
+from agentrun_operator import errors, facts, names, runner
 from agentrun_operator.runner import stragglers
 from tests import builders, fakes
 from tests.clock import now, virtual
@@ -23,7 +23,7 @@ class Watched:
     def __init__(self) -> None:
         self.kube = fakes.FakeKube()
         self.followed: set[str] = set()
-        self.stragglers = runner.Stragglers(self.kube, self.followed.__contains__)
+        self.stragglers = runner.Stragglers(self.kube, self.followed.__contains__, self.jobs)
         self.began = now()
         self.writes: list[tuple[float, list[str]]] = []  # when, and the finalizers
         self.shows = True  # a write is an event, as it is with a watch
@@ -36,6 +36,19 @@ class Watched:
                 self.show(run.name)
 
         self.kube.write_run_finalizers = write  # type: ignore[method-assign]  # of this one instance
+
+    def jobs(self) -> list[facts.JobFacts]:
+        """The Jobs, as the watch shows them."""
+        return [facts.parse_job(job) for job in self.kube.jobs.values()]
+
+    def add_job(self, *finalizers: str, deleting: bool = True) -> None:
+        """A Job that the AgentRun with the uid ``uid-a`` has adopted is there."""
+        run = builders.agent_run(uid="uid-a")
+        job = builders.job(run)
+        job["metadata"]["finalizers"] = list(finalizers)
+        if deleting:
+            job["metadata"]["deletionTimestamp"] = builders.CREATED
+        self.kube.jobs["team-a", job["metadata"]["name"]] = job
 
     def add(self, name: str = "a", *finalizers: str, phase: str | None = None, deleting: bool = False) -> Body:
         """An AgentRun is there and is shown."""
@@ -370,6 +383,57 @@ async def test_what_is_in_order_by_the_time_it_is_its_turn_is_left_alone(change:
         slow.set()
         await asyncio.sleep(7200)
         assert [moment for moment, _ in runs.writes] == [10]
+
+
+# ------------------------------------------------------------------------------------------------ adopted Jobs
+
+
+@pytest.mark.parametrize("others", [[], [OTHER]])
+@virtual
+async def test_a_job_whose_adoption_nobody_finishes_may_vanish(others: list[str]) -> None:
+    """The run that adopted it is gone, or has ended: nobody will write it down."""
+    async with watching() as runs:
+        runs.add_job(*others, names.ADOPTION_FINALIZER)
+        await asyncio.sleep(9)
+        assert runs.kube.calls == []
+        await asyncio.sleep(7)
+        assert [list(job.finalizers) for job in runs.jobs()] == ([others] if others else [])
+        await asyncio.sleep(3600)
+        assert runs.kube.verbs() == ["let_job_go"]
+
+
+@pytest.mark.parametrize("why", ["it is followed", "nobody deletes it", "it was not adopted"])
+@virtual
+async def test_a_job_that_need_not_vanish_is_left_alone(why: str) -> None:
+    """Whoever follows the run finishes what it began, however long the API server takes."""
+    async with watching() as runs:
+        if why == "it is followed":
+            runs.followed.add("uid-a")
+        held_by = OTHER if why == "it was not adopted" else names.ADOPTION_FINALIZER
+        runs.add_job(held_by, deleting=why != "nobody deletes it")
+        await asyncio.sleep(3600)
+        assert runs.kube.calls == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.UnavailableError("try again", status=503),
+        errors.ConflictError("its finalizers have changed", status=422),
+        errors.NotFoundError("gone", status=404),
+        errors.ForbiddenError("no", status=403),
+    ],
+)
+@virtual
+async def test_a_job_that_could_not_be_let_go_is_tried_again(error: errors.ApiError) -> None:
+    """Other work goes on meanwhile."""
+    async with watching() as runs:
+        runs.kube.fail["let_job_go"] = [error]
+        runs.add_job(names.ADOPTION_FINALIZER)
+        await asyncio.sleep(SOON)
+        assert len(runs.jobs()) == 1
+        await asyncio.sleep(5)
+        assert runs.jobs() == []
 
 
 def test_its_patience_is_longer_than_its_pauses() -> None:

@@ -71,7 +71,7 @@ async def _work(
         secrets=runner.SecretValues(config, client, own_pod),
         caretaker=runner.Caretaker(config, client, world.live_logs),
         announcer=runner.Announcer(config, client),
-        stragglers=runner.Stragglers(client, world.is_followed),
+        stragglers=runner.Stragglers(client, world.is_followed, world.jobs),
         reached=reached,
     )
     registry = kopf.OperatorRegistry()

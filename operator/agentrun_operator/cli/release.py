@@ -7,10 +7,10 @@ import datetime
 import math
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from agentrun_operator import errors, kube, names
+from agentrun_operator import errors, facts, kube, names
 from agentrun_operator.cli import documents
 
 EXIT_LEFT = 1
@@ -31,6 +31,12 @@ class Client(Protocol):
 
     async def remove_finalizer(self, run: kube.Ref, finalizer: str, *, index: int) -> None:
         """Remove the finalizer at that place. Raises NotFoundError, ConflictError."""
+
+    async def list_jobs(self, namespace: str = "") -> list[facts.JobFacts]:
+        """The operator's Jobs in ``namespace`` ("" = everywhere)."""
+
+    async def let_job_go(self, job: facts.JobFacts) -> facts.JobFacts:
+        """Take the finalizer of an adoption off. Raises NotFoundError, ConflictError."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +60,8 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
         description=textwrap.fill(
             "Take the operator's finalizer off AgentRuns that are being deleted, so that they go without an operator; "
             "their Jobs and Secrets go with them, for Kubernetes removes what a deleted object owns. Finalizers of "
-            "others stay. A run with a sign of life from an operator in the last five minutes is left alone.",
+            "others stay. A run with a sign of life from an operator in the last five minutes is left alone. "
+            "A Job that an operator had just adopted when it died is let go, too.",
             width=100,
         ),
         epilog="examples:\n"
@@ -91,17 +98,36 @@ async def release(client: Client, namespace: str, wishes: Wishes) -> int:
     found = find(await client.list_run_metadata(namespace), everything=wishes.everything)
     left = 0
     for run in found:
-        try:
-            done = await _release_one(client, run, wishes)
-        except (KeptError, errors.ApiError) as e:
-            left += 1
-            documents.write(sys.stderr, f"{run.namespace}/{run.name}: left as it is: {e}\n")
-        else:
-            documents.write(sys.stdout, f"{run.namespace}/{run.name}: {done}\n")
-    if not found:
+        left += await _tell(f"{run.namespace}/{run.name}", _release_one(client, run, wishes))
+    jobs = [job for job in await client.list_jobs(namespace) if job.adopting and (wishes.everything or job.deleting)]
+    for job in jobs:
+        left += await _tell(f"Job {job.namespace}/{job.name}", _release_job(client, job, wishes))
+    if not found and not jobs:
         waits = "carries the operator's finalizer" if wishes.everything else "waits for an operator to be deleted"
         documents.write(sys.stderr, f"agentrun release: no AgentRun {waits}\n")
     return EXIT_LEFT if left else 0
+
+
+async def _tell(what: str, work: Awaitable[str]) -> bool:
+    """Say what became of it. True: it is left as it was."""
+    try:
+        done = await work
+    except (KeptError, errors.ApiError) as e:
+        documents.write(sys.stderr, f"{what}: left as it is: {e}\n")
+        return True
+    documents.write(sys.stdout, f"{what}: {done}\n")
+    return False
+
+
+async def _release_job(client: Client, job: facts.JobFacts, wishes: Wishes) -> str:
+    """A Job that an operator had just adopted when it died. An operator at work does this itself, within seconds."""
+    if wishes.dry_run:
+        return "would be released"
+    try:
+        await client.let_job_go(job)
+    except errors.NotFoundError:
+        return "is gone"
+    return "released"
 
 
 def find(listed: Iterable[Mapping[str, Any]], *, everything: bool) -> Sequence[kube.Ref]:

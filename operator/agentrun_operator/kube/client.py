@@ -53,6 +53,12 @@ class KubeClient(Protocol):
     async def adopt_job(self, job: facts.JobFacts, metadata: Mapping[str, Any]) -> facts.JobFacts:
         """Merge into the metadata of exactly this Job, as it is in ``job``. Raises NotFoundError, ConflictError."""
 
+    async def let_job_go(self, job: facts.JobFacts) -> facts.JobFacts:
+        """Take the finalizer of an adoption off exactly this Job. Raises NotFoundError, ConflictError.
+
+        It is a conflict when its finalizers are not those of ``job`` any more.
+        """
+
     async def delete_job(self, job: facts.JobFacts) -> None:
         """Delete exactly this Job (by uid) after its pod has ended. A Job that is not there is no error."""
 

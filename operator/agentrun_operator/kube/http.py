@@ -88,6 +88,11 @@ class HttpKubeClient:
         patch = {"metadata": {**metadata, "resourceVersion": job.version}}
         return facts.parse_job(await self._request("PATCH", _job_path(job), body=patch, content_type=_MERGE_PATCH))
 
+    async def let_job_go(self, job: facts.JobFacts) -> facts.JobFacts:
+        index = job.finalizers.index(names.ADOPTION_FINALIZER)
+        body = await self._remove_finalizer(_job_path(job), job.uid, names.ADOPTION_FINALIZER, index=index)
+        return facts.parse_job(body)
+
     async def _patch_held(self, job: facts.JobFacts, *changes: Mapping[str, Any]) -> facts.JobFacts:
         patch = [
             {"op": "test", "path": "/metadata/uid", "value": job.uid},
@@ -162,16 +167,19 @@ class HttpKubeClient:
 
     async def remove_finalizer(self, run: Ref, finalizer: str, *, index: int) -> None:
         """Remove the finalizer at that place from exactly this AgentRun. Raises ConflictError if it is not there."""
+        await self._remove_finalizer(_run_path(run), run.uid, finalizer, index=index)
+
+    async def _remove_finalizer(self, path: str, uid: str, finalizer: str, *, index: int) -> dict[str, Any]:
         place = f"/metadata/finalizers/{index}"
         patch = [
-            {"op": "test", "path": "/metadata/uid", "value": run.uid},
+            {"op": "test", "path": "/metadata/uid", "value": uid},
             {"op": "test", "path": place, "value": finalizer},
             {"op": "remove", "path": place},
         ]
         try:
-            await self._request("PATCH", _run_path(run), body=patch, content_type=_JSON_PATCH)
+            return await self._request("PATCH", path, body=patch, content_type=_JSON_PATCH)
         except errors.RejectedError as e:
-            raise refusal.failed_test(e, f"AgentRun {run.name} has changed") or e from e
+            raise refusal.failed_test(e, f"{path} has changed") or e from e
 
     async def write_run_finalizers(self, run: Ref, finalizers: Sequence[str], *, version: str) -> None:
         # A resourceVersion belongs to one state of one object, so the uid need not be named.

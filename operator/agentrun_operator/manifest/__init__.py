@@ -370,9 +370,14 @@ def _annotations(run: models.AgentRun, log_path: str) -> dict[str, str]:
 
 
 def build_adoption(run: models.AgentRun, job: facts.JobFacts) -> dict[str, Any]:
-    """What changes in the metadata of a Job that the run adopts: whose it is. Its log stays where it says."""
+    """What changes in the metadata of a Job that the run adopts: whose it is. Its log stays where it says.
+
+    The finalizer keeps it there until the status of the run names it, whoever dies or deletes it in between.
+    """
+    others = [finalizer for finalizer in job.finalizers if finalizer != names.ADOPTION_FINALIZER]
     return {
         "ownerReferences": [build_owner(run)],
+        "finalizers": [*others, names.ADOPTION_FINALIZER],
         "labels": {names.LABEL_RUN_ID: names.label_value(run.run_id), names.LABEL_ATTEMPT: str(run.attempt)},
         "annotations": {names.ANNOTATION_REATTACHED_FROM: job.made_for or job.owner_name or job.name},
     }

@@ -6,6 +6,7 @@ a held Job has never had a pod, and a Job that was started is in the status.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ async def admit(deps: Deps, run: models.AgentRun, record: Record) -> str:
         if job is None:
             rival = next((j for j in jobs if j.live), None) or next((j for j in jobs if guard.is_in_row(j)), None)
             if rival is not None:
-                return await _meet(deps, run, rival, record)
+                return await _meet(deps, run, rival)
             stray = _find_stray(jobs, pods)
             if stray:
                 return stray
@@ -58,15 +59,25 @@ async def admit(deps: Deps, run: models.AgentRun, record: Record) -> str:
     return await _pass_gate(deps, run, job, record)
 
 
-async def adopt(deps: Deps, run: models.AgentRun, job: facts.JobFacts, record: Record) -> None:
+async def _adopt(deps: Deps, run: models.AgentRun, job: facts.JobFacts) -> None:
     """Make a Job without an AgentRun the run's own. Raises ConflictError when somebody else was faster."""
     adopted = await deps.client.adopt_job(job, manifest.build_adoption(run, job))
     deps.world.saw_job(adopted)
     deps.reached(Step.JOB_ADOPTED)
+    _log.info("job_adopted", job=job.name, reattached_from=adopted.reattached_from)
+
+
+async def finish_adoption(deps: Deps, run: models.AgentRun, job: facts.JobFacts, record: Record) -> None:
+    """The Secret of a Job that the run has adopted becomes its own, too; once the status names the Job, it may vanish.
+
+    Whatever dies between this and the adoption, the finalizer on the Job tells that it is still to be done.
+    """
+    await record(job)
+    deps.reached(Step.ADOPTION_RECORDED)
     secret = names.prompt_secret_name(job.name)
     await deps.client.adopt_secret(run.metadata.namespace, secret, manifest.build_owner(run))
-    _log.info("job_adopted", job=job.name, reattached_from=adopted.reattached_from)
-    await record(adopted)
+    with contextlib.suppress(errors.NotFoundError):  # the watch will tell
+        deps.world.saw_job(await deps.client.let_job_go(job))
 
 
 async def _look(
@@ -101,7 +112,7 @@ def _find_stray(jobs: Iterable[facts.JobFacts], pods: Iterable[facts.PodFacts]) 
     return words.describe_stray(stray) if stray else ""
 
 
-async def _meet(deps: Deps, run: models.AgentRun, job: facts.JobFacts, record: Record) -> str:
+async def _meet(deps: Deps, run: models.AgentRun, job: facts.JobFacts) -> str:
     """Another Job has the agent: it is waited for, or adopted if its AgentRun is gone and it is the run's own work."""
     rival = words.describe(job, of=run)
     if job.deleting or not await _is_orphan(deps, job):
@@ -116,7 +127,7 @@ async def _meet(deps: Deps, run: models.AgentRun, job: facts.JobFacts, record: R
         return rival  # nobody let it go: the garbage collector will delete it, however long it takes
     if mismatch is not None:
         raise mismatch
-    await adopt(deps, run, job, record)
+    await _adopt(deps, run, job)
     return ""
 
 

@@ -16,6 +16,7 @@ class Step(enum.StrEnum):
     JOB_RECORDED = "job-recorded"  # the status names the Job
     JOB_STARTED = "job-started"  # the Job may make its pod
     JOB_ADOPTED = "job-adopted"
+    ADOPTION_RECORDED = "adoption-recorded"  # the status names the adopted Job
     RIVAL_CANCELLED = "rival-cancelled"
     STATUS_WRITTEN = "status-written"  # live progress
     STOP_RECORDED = "stop-recorded"  # the status says why the Job will be deleted

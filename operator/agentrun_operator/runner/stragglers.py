@@ -4,16 +4,19 @@ kopf acts on events. When its own write fails for good (a refusal that is not to
 for longer than it tries), it waits for the next event of that object, which may never come: a run would not start, or
 an ended one could not be deleted while the operator is away. So what an event has shown, and nothing has come of, is
 mended by a write of the finalizer: that is what kopf wants to have done, and the event makes it look again.
+
+And Jobs that are being deleted and held by the finalizer of an adoption that nobody finishes, because the AgentRun that
+had adopted them is gone or has ended.
 """
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
 
-from agentrun_operator import errors, kube, models, names
+from agentrun_operator import errors, facts, kube, models, names
 
 _log = structlog.get_logger(__name__)
 
@@ -35,11 +38,18 @@ class _Straggler:
 
 
 class Stragglers:
-    """See the module. ``is_followed`` says by uid whether a run has its supervisor."""
+    """See the module. ``is_followed`` says by uid whether a run has its supervisor, ``jobs`` which Jobs there are."""
 
-    def __init__(self, client: kube.KubeClient, is_followed: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        client: kube.KubeClient,
+        is_followed: Callable[[str], bool],
+        jobs: Callable[[], Iterable[facts.JobFacts]] = tuple,
+    ) -> None:
         self._client = client
         self._is_followed = is_followed
+        self._jobs = jobs
+        self._stuck: dict[str, float] = {}  # Jobs by uid, and since when they are known to be
         self._seen: dict[str, _Straggler] = {}  # by uid
 
     def saw(self, body: Mapping[str, Any], *, deleted: bool) -> None:
@@ -78,6 +88,22 @@ class Stragglers:
                     longer = min(straggler.patience * 2, _LONGEST_PATIENCE_SECONDS)
                     self._seen[uid] = dataclasses.replace(straggler, since=now, patience=longer)
                     await self._mend(straggler)
+            await self._let_jobs_go(now)
+
+    async def _let_jobs_go(self, now: float) -> None:
+        stuck = {job.uid: job for job in self._jobs() if job.adopting and job.deleting}
+        self._stuck = {uid: self._stuck.get(uid, now) for uid in stuck}
+        for uid, job in stuck.items():
+            if now - self._stuck[uid] < _PATIENCE_SECONDS or self._is_followed(job.owner_uid):
+                continue  # whoever follows the run finishes what it began
+            try:
+                await self._client.let_job_go(job)
+            except (errors.NotFoundError, errors.ConflictError):
+                continue  # it has changed: the watch will tell
+            except errors.ApiError as e:
+                _log.warning("job_not_let_go", job=job.name, error=str(e))
+            else:
+                _log.info("job_let_go", job=job.name)
 
     async def _mend(self, straggler: _Straggler) -> None:
         """Put the finalizer there or take it away, whichever is a change; kopf undoes what it does not want."""

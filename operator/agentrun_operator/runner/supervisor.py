@@ -99,6 +99,7 @@ class Supervisor:
         plan = None
         try:
             await self._take_place(run)
+            await self._finish_adoption(run)
             seen = await self._clean(run, self._observe(run))
             plan = status.plan(run, seen, self._deps.config)
             look_again = await self._carry_out(run, plan)
@@ -151,6 +152,11 @@ class Supervisor:
         delayed = job is None and status.is_delayed(run, self._observe(run))
         ready = not (run.spec.suspend or self._prompt_missing or delayed) or job is not None
         self._deps.world.stand(run, ready=ready)
+
+    async def _finish_adoption(self, run: models.AgentRun) -> None:
+        job = self._job(run)
+        if job is not None and job.adopting:
+            await admission.finish_adoption(self._deps, run, job, lambda job: self._note(run, job))
 
     async def _find_credential(self, run: models.AgentRun) -> None:
         try:
@@ -258,7 +264,7 @@ class Supervisor:
         return 0
 
     async def _note(self, run: models.AgentRun, job: facts.JobFacts) -> None:
-        """Write the Job into the status, before it is started."""
+        """Write the Job into the status, before it is started or may vanish."""
         recorded = self._record.status.get("job") or {}
         if recorded.get("uid") != job.uid:
             seen = dataclasses.replace(self._observe(run), job=job)
