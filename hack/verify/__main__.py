@@ -3,6 +3,9 @@
 It goes on after a failure, because the second failure is often the one that explains the first. A check that this
 machine cannot run counts as not run, never as passed; where CI is set it counts as failed, so that CI cannot turn
 green by running less.
+
+In CI the output of a check goes into ``build/verify``, and only its end is shown: such a log is read from its end,
+and often only a part of it is kept. What failed is told once more after the table.
 """
 
 import argparse
@@ -13,8 +16,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from hack.verify.checks import CHECKS, Check
+
+
+_LOGS = Path("build") / "verify"
+_SHOWN = {True: 6, False: 120}  # the last lines of a check, by whether it passed
+_MOST_REPEATED = 25
+_TELLING = ("FAILED ", "ERROR ", "BROKEN", "broken", "error:", "Error:")
 
 
 class Outcome(StrEnum):
@@ -28,21 +38,42 @@ class Result:
     name: str
     outcome: Outcome
     seconds: float
+    said: tuple[str, ...] = ()  # the lines that tell what failed
 
 
 def run(check: Check, *, in_ci: bool) -> Result:
-    """Run one check with its output going straight to the terminal; all its commands, even after one failed."""
+    """Run one check; all its commands, even after one failed. Its output goes to the terminal, in CI only its end."""
     obstacle = check.obstacle()
     if obstacle is not None:
         print(f"not run: {obstacle}", flush=True)
         return Result(name=check.name, outcome=Outcome.FAILED if in_ci else Outcome.NOT_RUN, seconds=0.0)
     began = time.monotonic()
-    codes = []
-    for command in check.commands:
+    codes: list[int] = []
+    said: list[str] = []
+    for number, command in enumerate(check.commands, 1):
         print(f"$ {' '.join(command)}", flush=True)
-        codes.append(subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode)
+        if not in_ci:
+            codes.append(subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode)
+            continue
+        code, lines = _run_logged(command, _LOGS / f"{check.name}-{number}.log")
+        codes.append(code)
+        said += [line for line in lines if code and any(word in line for word in _TELLING)]
+        print("\n".join(lines[-_SHOWN[code == 0] :]), flush=True)
     outcome = Outcome.FAILED if any(codes) else Outcome.PASSED
-    return Result(name=check.name, outcome=outcome, seconds=time.monotonic() - began)
+    return Result(name=check.name, outcome=outcome, seconds=time.monotonic() - began, said=tuple(said))
+
+
+def _run_logged(command: Sequence[str], log: Path) -> tuple[int, list[str]]:
+    """Run a command with its output going into a file. Returns its exit code and the lines."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    return done.returncode, log.read_text(errors="replace").splitlines()
+
+
+def render_failures(results: Sequence[Result]) -> str:
+    """Render what the failed checks said of what failed, the last lines of each."""
+    return "".join(f"{result.name}: {line}\n" for result in results for line in result.said[-_MOST_REPEATED:])
 
 
 def render_table(results: Sequence[Result]) -> str:
@@ -76,7 +107,7 @@ def main(
             continue
         print(f"\n==> {check.name}", flush=True)
         results.append(run(check, in_ci=in_ci))
-    print(f"\n{render_table(results)}", flush=True)
+    print(f"\n{render_failures(results)}\n{render_table(results)}", flush=True)
     return int(any(result.outcome is Outcome.FAILED for result in results))
 
 

@@ -37,6 +37,27 @@ def test_one_failing_command_fails_its_check_whatever_follows() -> None:
     assert verify.main([], checks=[check("both", 1, 0)], environment={}) == 1
 
 
+def test_ci_shows_the_end_of_a_check_and_repeats_what_failed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The whole is in a file; the reason stands beside the table, for logs of which only the end is kept."""
+    monkeypatch.chdir(tmp_path)
+    says = "import sys; print('\\n'.join(f'line {n}' for n in range(300))); "
+    bad = "print('FAILED tests/unit/test_a.py::test_b'); print('end', file=sys.stderr); sys.exit(1)"
+    checks = [
+        Check(name="good", commands=((sys.executable, "-c", f"{says} print('done')"),)),
+        Check(name="bad", commands=((sys.executable, "-c", says + bad),)),
+    ]
+    assert verify.main([], checks=checks, environment={"CI": "true"}) == 1
+    out = capsys.readouterr().out
+    good, _, rest = out.partition("==> bad")
+    assert ("done" in good, "line 299" in good, "line 200\n" in good) == (True, True, False)
+    assert ("line 250\n" in rest, "line 100\n" in rest) == (True, False)
+    assert out.endswith("1 passed, 1 failed\n")
+    assert "bad: FAILED tests/unit/test_a.py::test_b\n" in out
+    assert "line 0\n" in (tmp_path / "build" / "verify" / "bad-1.log").read_text()
+
+
 def test_only_named_checks_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert verify.main(["good"], checks=[check("bad", 1), check("good", 0)], environment={}) == 0
     assert closing_line(capsys.readouterr().out) == "1 passed, 0 failed"
