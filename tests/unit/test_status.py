@@ -447,7 +447,8 @@ SESSION_B = {**INIT, "session_id": "s-2"}
         ("the node", {"pod": pod("Running", main=builders.running(), node="node-2")}, 4.9, False),
         ("phase", {"written": {**live(50, pod=RUNNING, log=QUIET.log), "phase": "Pending"}}, 0, True),
         ("job", {"job": job(uid="another")}, 0, True),
-        ("session", {"log": said(SESSION_B, TURN, grown=40)}, 0, True),
+        ("session, too early", {"log": said(SESSION_B, TURN, grown=40)}, 4.9, False),
+        ("session", {"log": said(SESSION_B, TURN, grown=40)}, 5, True),
         ("error", {"written": {**live(50, pod=RUNNING, log=QUIET.log), "error": {"code": "x"}}}, 0, False),
     ],
 )
@@ -467,16 +468,18 @@ def test_after_a_restart_the_first_look_is_written() -> None:
     assert write["heartbeatTime"] == conditions.rfc3339(at(51))
 
 
-@pytest.mark.parametrize("field", ["phase", "job", "session", "error"])
+@pytest.mark.parametrize("field", ["phase", "job", "error"])
 def test_a_field_that_programs_wait_for_is_urgent(field: str) -> None:
     """Each of these may not wait for the next progress write, whether it comes, changes or goes."""
-    before = {"phase": "Running", "job": {}, "session": {}, "error": {}}
+    before = {"phase": "Running", "job": {}, "error": {}}
     assert not fields.urgent(before, dict(before))
     assert fields.urgent(before, {**before, field: "other"})
     assert fields.urgent(before, {key: value for key, value in before.items() if key != field})
 
 
-@pytest.mark.parametrize("field", ["turns", "message", "reason", "usage", "lastTool", "heartbeatTime", "podName"])
+@pytest.mark.parametrize(
+    "field", ["turns", "message", "reason", "usage", "lastTool", "heartbeatTime", "podName", "session"]
+)
 def test_progress_is_not_urgent(field: str) -> None:
     """What only tells how far it is can wait."""
     assert not fields.urgent({}, {field: 1})

@@ -26,8 +26,8 @@ _INTENTS = {
 }
 
 # What people and programs act upon is written at once; everything else gathers for a while. A run that goes well has
-# four urgent writes: it has its Job, the agent runs, its session is known, it is over.
-_URGENT = frozenset({"phase", "job", "session", "error"})
+# three urgent writes: it has its Job, the agent runs, it is over.
+_URGENT = frozenset({"phase", "job", "error"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
