@@ -1,6 +1,8 @@
 """How the operator's process ends: also when kopf does not."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +36,16 @@ class Kopf:
         """In place of os._exit."""
         self.codes.append(code)
         self._over()
+
+
+def test_as_many_files_may_be_open_as_can_be_allowed() -> None:
+    """A process that is started with few may take more."""
+    code = (
+        "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 512)); "
+        "from agentrun_operator.cli import operator; operator.allow_open_files(); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "(512, 512)\n"
 
 
 @pytest.mark.parametrize("kopf", [Kopf(hangs=False), Kopf(hangs=True)], ids=["ends", "hangs"])

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import resource
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
@@ -47,12 +48,19 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
 async def operate(config: settings.Settings, *, reached: Callable[[runner.Step], None] = lambda _step: None) -> int:
     """Be the operator until a signal ends it. Returns the exit code; ``reached`` is told of every step of a run."""
     logs.configure(config)
+    allow_open_files()
     for variable in settings.unknown(os.environ):
         _log.warning("unknown_setting", variable=variable)
     if config.leader_election_lease:
         return await replica.take_turns(config, lambda stop: _work(config, reached, stop))
     await _work(config, reached)
     return 0
+
+
+def allow_open_files() -> None:
+    """Allow as many open files as may be allowed: each live run has its log open, and a usual limit is 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _work(

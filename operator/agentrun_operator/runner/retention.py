@@ -21,6 +21,7 @@ from agentrun_operator.runner.history import History
 _log = structlog.get_logger(__name__)
 
 _SWEEP_SECONDS = 3600
+_DELETIONS = 8  # at a time
 _PATIENCE_SECONDS = 30  # how long a verdict waits for a volume that hangs
 
 _T = TypeVar("_T")
@@ -113,8 +114,8 @@ class Caretaker:
         while True:
             self._changed.clear()
             now = datetime.datetime.now(datetime.UTC)
-            while self._due and self._due[0][0] <= now:
-                await self._delete_due(*heapq.heappop(self._due))
+            while due := self._take_due(now):
+                await asyncio.gather(*(self._delete_due(moment, run) for moment, run in due))
             wait = (self._due[0][0] - now).total_seconds() if self._due else None
             try:
                 async with asyncio.timeout(wait):
@@ -174,7 +175,14 @@ class Caretaker:
         heapq.heappush(self._due, (moment, next(self._order), run))
         self._changed.set()
 
-    async def _delete_due(self, moment: datetime.datetime, _: int, run: kube.Ref) -> None:
+    def _take_due(self, now: datetime.datetime) -> list[tuple[datetime.datetime, kube.Ref]]:
+        due: list[tuple[datetime.datetime, kube.Ref]] = []
+        while self._due and self._due[0][0] <= now and len(due) < _DELETIONS:
+            moment, _, run = heapq.heappop(self._due)
+            due.append((moment, run))
+        return due
+
+    async def _delete_due(self, moment: datetime.datetime, run: kube.Ref) -> None:
         if self._expiry.get(run.uid) != moment:
             return  # another time was set since
         try:
