@@ -265,9 +265,10 @@ class Scene:
 
     async def end_tasks(self) -> None:
         """The process ends, wherever it is."""
-        for task in self.tasks:
+        ending = [*self.tasks, *self.deps.preparing]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         self.tasks.clear()
 
     async def close(self) -> None:
