@@ -265,10 +265,9 @@ class Scene:
 
     async def end_tasks(self) -> None:
         """The process ends, wherever it is."""
-        ending = [*self.tasks, *self.deps.preparing]
-        for task in ending:
+        for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         self.tasks.clear()
 
     async def close(self) -> None:

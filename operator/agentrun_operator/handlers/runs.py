@@ -27,7 +27,6 @@ async def saw(event: kopf.RawEvent, uid: str, memo: runner.Deps, **_: Any) -> No
         return
     deleted = event["type"] == "DELETED"
     runner.expect(memo, event["object"], deleted=deleted)
-    runner.begin(memo, event["object"])
     memo.world.wake(uid)
     memo.caretaker.saw(event["object"], deleted=deleted)
     memo.stragglers.saw(event["object"], deleted=deleted)

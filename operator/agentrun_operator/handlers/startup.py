@@ -56,5 +56,5 @@ async def clean_up(memo: runner.Deps, **_: Any) -> None:
 
     Files and connections are let go of when kopf has ended: its daemons still work with them.
     """
-    for task in [*memo.tasks, *memo.preparing]:
+    for task in memo.tasks:
         task.cancel()

@@ -59,23 +59,6 @@ async def admit(deps: Deps, run: models.AgentRun, record: Record) -> str:
     return await _pass_gate(deps, run, job, record)
 
 
-async def prepare(deps: Deps, run: models.AgentRun) -> None:
-    """Create the Job, held, of a run that is expected, if it is its turn and nothing has to be decided or waited for.
-
-    Raises what ``admit`` does.
-    """
-    world, key, uid = deps.world, run.agent_key, run.metadata.uid
-    credential = await sources.find_credential(run, deps.config, deps.own_pod)
-    if world.limited_until(credential) is not None:
-        return
-    async with world.lock(run), deps.starts:
-        if not world.is_expected(key, uid) or world.job_of(run) is not None or world.busy_with(run):
-            return
-        jobs, pods = await _look(deps, run)
-        if not any(job.live or job.held or not job.owner_uid for job in jobs) and not _find_stray(jobs, pods):
-            await _publish(deps, run)
-
-
 async def _adopt(deps: Deps, run: models.AgentRun, job: facts.JobFacts) -> None:
     """Make a Job without an AgentRun the run's own. Raises ConflictError when somebody else was faster."""
     adopted = await deps.client.adopt_job(job, manifest.build_adoption(run, job))

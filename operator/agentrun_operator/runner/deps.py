@@ -47,7 +47,6 @@ class Deps:
     logins: Logins = dataclasses.field(default_factory=Logins)
     resync: Resync = dataclasses.field(default_factory=Resync)
     tasks: list[asyncio.Task[None]] = dataclasses.field(default_factory=list)
-    preparing: set[asyncio.Task[None]] = dataclasses.field(default_factory=set)  # see ``headstart``
 
     async def close(self) -> None:
         """Let go of files and connections."""
@@ -62,11 +61,10 @@ class Deps:
 
 def is_ours(deps: Deps, body: Mapping[str, Any]) -> bool:
     """Whether an AgentRun (as JSON) is this operator's, and not another shard's."""
-    return deps.config.owns(agent_key(body))
+    return deps.config.owns(_agent_key(body))
 
 
-def agent_key(body: Mapping[str, Any]) -> str:
-    """The key of the agent that an AgentRun (as JSON) is for."""
+def _agent_key(body: Mapping[str, Any]) -> str:
     spec = body.get("spec") or {}
     company, agent = spec.get("companyId", ""), (spec.get("agent") or {}).get("id", "")
     return names.agent_key(body["metadata"]["namespace"], company, agent)
@@ -75,7 +73,7 @@ def agent_key(body: Mapping[str, Any]) -> str:
 def expect(deps: Deps, body: Mapping[str, Any], *, deleted: bool) -> None:
     """An AgentRun (as JSON) was seen. Until it is followed, which takes kopf a write, it has its place in the queue."""
     meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    key, uid = agent_key(body), str(meta["uid"])
+    key, uid = _agent_key(body), str(meta["uid"])
     stands = not (status.get("job") or status.get("completionTime") or spec.get("suspend") or spec.get("cancel"))
     if stands and not deleted and not meta.get("deletionTimestamp"):
         place = -int(spec.get("priority") or 0), str(meta.get("creationTimestamp", "")), str(meta["name"])

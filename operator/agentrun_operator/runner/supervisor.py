@@ -273,10 +273,8 @@ class Supervisor:
     async def _end(self, run: models.AgentRun, plan: status.Plan) -> float | None:
         """The attempt has ended: clean up, and write last what became of it."""
         job = self._job(run)
-        if job is None:
-            async with self._deps.world.lock(run):  # whoever is just making it has come to an end then
-                if await objects.find_own_job(self._deps, run):
-                    return 0  # a request that was cut off had created it after all
+        if job is None and await objects.find_own_job(self._deps, run):
+            return 0  # a request that was cut off had created it after all
         await objects.delete_secret(self._deps, run, job)
         self._deps.reached(Step.SECRET_DELETED)
         if plan.limited_until and self._credential:  # others that have it need not find out for themselves

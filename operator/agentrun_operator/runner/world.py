@@ -90,11 +90,6 @@ class World:
             self._agents[agent_key].expected[run_uid] = place
             asyncio.get_running_loop().call_later(_EXPECTED_SECONDS, self.expect_no_more, agent_key, run_uid)
 
-    def is_expected(self, agent_key: str, run_uid: str) -> bool:
-        """Whether the run was seen, is to be started, and nobody follows it yet."""
-        agent = self._agents.get(agent_key)
-        return agent is not None and run_uid in agent.expected
-
     def expect_no_more(self, agent_key: str, run_uid: str) -> None:
         """It is followed by now, or does not come."""
         agent = self._agents.get(agent_key)
