@@ -122,6 +122,7 @@ class RawRun:
     seconds: float
     jobs: Mapping[str, float]
     in_flight: int
+    running: float = 0.0  # seconds from the first request until all pods run
 
 
 _SCRIPTS = manifest.Scripts(run_agent=entry.read("run-agent.sh"), bundle=entry.read("bundle.sh"))

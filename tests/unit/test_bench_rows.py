@@ -54,20 +54,23 @@ def test_an_option_that_was_not_given_leaves_the_choice_to_the_part() -> None:
 
 
 def _sample(created: float) -> burst.Sample:
-    return burst.Sample(created=created, started=created * 2, to_job=[created / 2, created], to_start=[created * 2])
+    return burst.Sample(
+        created=created, started=created * 2, running=created * 3, to_job=[created / 2, created], to_start=[created * 2]
+    )
 
 
 @pytest.mark.parametrize(("created", "met"), [(2.6, True), (2.7, False)])
 def test_a_burst_is_judged_by_the_rate_of_the_raw_loop(created: float, met: bool) -> None:  # noqa: FBT001 - a parameter
-    raw = load.RawRun(seconds=2.0, jobs={}, in_flight=64)
+    raw = load.RawRun(seconds=2.0, jobs={}, in_flight=64, running=6.0)
     table = burst.build_rows(100, [raw], [_sample(created)], [raw])
     assert (table[0]["met"], table[0]["baseline"]) == (met, 50)
     assert table[0]["ratio"] == pytest.approx(2.0 / created)
-    assert (table[3]["ours"], table[3]["met"]) == (created, True)
+    assert table[3]["ratio"] == pytest.approx(2.0 / created)
+    assert (table[4]["ours"], table[4]["met"]) == (created, True)
 
 
 def test_a_burst_is_judged_by_medians() -> None:
-    raw = [load.RawRun(seconds=seconds, jobs={}, in_flight=64) for seconds in (2.0, 2.0, 90.0)]
+    raw = [load.RawRun(seconds=seconds, jobs={}, in_flight=64, running=seconds) for seconds in (2.0, 2.0, 90.0)]
     table = burst.build_rows(100, raw, [_sample(2.0), _sample(2.5), _sample(80.0)], raw)
     assert table[0]["ratio"] == pytest.approx(0.8)
 

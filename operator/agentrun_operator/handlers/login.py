@@ -11,7 +11,7 @@ from agentrun_operator import errors, kube, runner
 _RETRY_SECONDS = 5.0
 # Beside the watches. kopf itself sets no limit: in a rush it would open hundreds, which cost 256 KB each and are no
 # faster, because the work of all of them is done by one thread.
-_CONNECTIONS = 16
+_CONNECTIONS = 8
 
 
 class Login(kopf.AiohttpSession):

@@ -42,21 +42,32 @@ async def admit(deps: Deps, run: models.AgentRun, record: Record) -> str:
     """
     job = deps.world.job_of(run)
     if job is None or job.gone:
-        jobs, pods = await _look(deps, run, afresh=bool(deps.world.unowned(run)))
-        job = next((j for j in jobs if j.owner_uid == run.metadata.uid and j.attempt == run.attempt), None)
-        if job is None:
-            rival = next((j for j in jobs if j.live), None) or next((j for j in jobs if guard.is_in_row(j)), None)
-            if rival is not None:
-                return await _meet(deps, run, rival)
-            stray = _find_stray(jobs, pods)
-            if stray:
-                return stray
-            await _clear(deps, jobs)
-            job = await _publish(deps, run)
+        async with deps.making:
+            found = await _find_or_publish(deps, run)
+        if isinstance(found, str):
+            return found
+        job = found
     if not job.held:
         deps.world.saw_job(job)
         return ""
-    return await _pass_gate(deps, run, job, record)
+    async with deps.starting:
+        return await _pass_gate(deps, run, job, record)
+
+
+async def _find_or_publish(deps: Deps, run: models.AgentRun) -> facts.JobFacts | str:
+    """The run's Job; or what is in the way of it, in words ("" if a Job was adopted)."""
+    jobs, pods = await _look(deps, run, afresh=bool(deps.world.unowned(run)))
+    job = next((j for j in jobs if j.owner_uid == run.metadata.uid and j.attempt == run.attempt), None)
+    if job is not None:
+        return job
+    rival = next((j for j in jobs if j.live), None) or next((j for j in jobs if guard.is_in_row(j)), None)
+    if rival is not None:
+        return await _meet(deps, run, rival)
+    stray = _find_stray(jobs, pods)
+    if stray:
+        return stray
+    await _clear(deps, jobs)
+    return await _publish(deps, run)
 
 
 async def _adopt(deps: Deps, run: models.AgentRun, job: facts.JobFacts) -> None:

@@ -21,7 +21,7 @@ from agentrun_operator.runner.world import World
 _log = structlog.get_logger(__name__)
 
 _MOST_LISTS = 4
-_MOST_STARTS = 16  # at a time
+_MOST_MADE, _MOST_STARTED = 16, 10  # Jobs at a time
 _RECOUNT_SECONDS = 300  # at the latest: a gap in the watch is mostly noticed, see ``resync``
 
 
@@ -42,8 +42,10 @@ class Deps:
     reached: Callable[[Step], None] = lambda _step: None
     # A list goes through all objects of its namespace: many at a time would hold up everything else.
     lists: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_LISTS))
-    # Who comes first is through first; all at once would each wait for all others at every step.
-    starts: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_STARTS))
+    # Who comes first is through first; all at once would each wait for all others at every step. In a rush most of what
+    # the API server can do goes into making Jobs: each that is started brings it more work, by a pod and its node.
+    making: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_MADE))
+    starting: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_STARTED))
     logins: Logins = dataclasses.field(default_factory=Logins)
     resync: Resync = dataclasses.field(default_factory=Resync)
     tasks: list[asyncio.Task[None]] = dataclasses.field(default_factory=list)

@@ -241,7 +241,7 @@ class Supervisor:
         missed = self._prompt_missing
         self._prompt_missing = ""
         world = self._deps.world
-        async with world.lock(run), self._deps.starts:
+        async with world.lock(run):
             self._busy_with = world.busy_with(run)
             try:
                 if not self._busy_with or world.unowned(run):
