@@ -121,7 +121,7 @@ cluster-status: ## Show what of cluster NAME runs
 ##@ Other
 
 .PHONY: bench
-bench: setup ## Measure speed and memory at 1,440 runs; PARTS="burst live …" measures only those
+bench: setup ## Measure speed and memory in ten minutes; PARTS="burst live …" measures those in full, PARTS=--full all
 	@$(BIN)/python -m hack.bench $(PARTS)
 
 .PHONY: bench-slice

@@ -1,7 +1,9 @@
 """``python -m hack.bench [PART ...]``: measure, and write what came out to ``build/bench``.
 
-A part that is measured alone takes its place in the report of the parts before it; each part says when, where and by
-which command it was measured. A part that fails leaves its old figures away, and the exit code says so.
+Without a name, all parts that ten minutes are enough for are measured, with fewer runs (``Part.brief``); a part that is
+named is measured in full. A part that is measured alone takes its place in the report of the parts before it; each part
+says when, where and by which command it was measured. A part that fails leaves its old figures away, and the exit code
+says so.
 """
 
 import argparse
@@ -43,26 +45,29 @@ Measure = Callable[[lab.Lab | None, Mapping[str, Any]], dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One part: where its function is, and what cluster it needs ("" = none, "kwok", "audit")."""
+    """One part: where its function is, and what cluster it needs ("" = none, "kwok", "audit").
+
+    ``brief``: its options when no part was named; None, and it is left out then.
+    """
 
     module: str
     function: str = "measure"
     needs: str = "kwok"
-    default: bool = True
+    brief: Mapping[str, Any] | None = None
 
 
 # In the order of the report; those that need the same cluster share it.
 PARTS = {
-    "burst": Part(module="burst"),
-    "one": Part(module="latency", function="measure_one"),
-    "cold": Part(module="latency", function="measure_cold"),
+    "burst": Part(module="burst", brief={"runs": 144, "repeat": 3}),
+    "one": Part(module="latency", function="measure_one", brief={"runs": 50}),
+    "cold": Part(module="latency", function="measure_cold", brief={"repeat": 3}),
     "live": Part(module="live"),
-    "parse": Part(module="parse", needs=""),
-    "writes": Part(module="requests", needs="audit"),
-    "restart": Part(module="restart"),
+    "parse": Part(module="parse", needs="", brief={"repeat": 3}),
+    "writes": Part(module="requests", needs="audit", brief={"runs": 10}),
+    "restart": Part(module="restart", brief={"runs": 144}),
     "growth": Part(module="growth"),
-    "soak": Part(module="soak", default=False),
-    "home": Part(module="home"),
+    "soak": Part(module="soak"),
+    "home": Part(module="home", brief={}),
 }
 
 
@@ -85,10 +90,11 @@ def main() -> int:
 def parse_arguments() -> dict[str, Any]:
     """What was asked for, by name; None where nothing was."""
     parser = argparse.ArgumentParser(prog="hack.bench", description=__doc__.splitlines()[0])
-    usual = [name for name, part in PARTS.items() if part.default]
+    usual = [name for name, part in PARTS.items() if part.brief is not None]
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; default: {' '.join(usual)}"
+        "parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; default: {' '.join(usual)}, in brief"
     )
+    parser.add_argument("--full", action="store_true", help="all parts in full, which takes hours")
     parser.add_argument("--runs", type=int, help="how many runs, for parts that have one number of them")
     parser.add_argument("--repeat", type=int, help="how often, for parts that repeat themselves")
     parser.add_argument("--sizes", type=_sizes, help="numbers of runs for the part growth, such as 144,720,1440,5000")
@@ -105,7 +111,8 @@ def parse_arguments() -> dict[str, Any]:
             given[name] = json.loads(value)
         except ValueError:
             parser.error(f"--set {pair}: give a number, such as rounds=3")
-    given["parts"] = given["parts"] or usual
+    given["brief"] = not given["parts"] and not given["full"]
+    given["parts"] = given["parts"] or (list(PARTS) if given.pop("full") else usual)
     return given
 
 
@@ -140,6 +147,8 @@ def _measure_on(needs: str, names: Iterable[str], options: Mapping[str, Any]) ->
 def _measure(name: str, place: lab.Lab | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """What a part has found, with its circumstances, or why it has failed."""
     part = PARTS[name]
+    if options["brief"]:
+        options = {**(part.brief or {}), **{key: value for key, value in options.items() if value is not None}}
     _say(f"{name} begins (load {machine.load()[0]})")
     began, load = time.monotonic(), machine.load()
     try:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -112,9 +113,34 @@ def test_parts_are_named_and_numbers_are_read(monkeypatch: pytest.MonkeyPatch) -
     assert (given["parts"], given["sizes"], given["rounds"], given["runs"]) == (["growth"], (10, 20), 3, None)
 
 
-def test_soak_is_not_measured_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["bench"])
-    assert set(bench.PARTS) - set(bench.parse_arguments()["parts"]) == {"soak"}
+@pytest.mark.parametrize(
+    ("arguments", "left_out", "brief"),
+    [([], {"live", "growth", "soak"}, True), (["--full"], set(), False), (["soak"], {*bench.PARTS} - {"soak"}, False)],
+)
+def test_without_a_name_the_parts_that_take_long_are_left_out(
+    arguments: list[str],
+    left_out: set[str],
+    brief: bool,  # noqa: FBT001 - a row
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    given = bench.parse_arguments()
+    assert (set(bench.PARTS) - set(given["parts"]), given["brief"]) == (left_out, brief)
+
+
+@pytest.mark.parametrize(("given", "runs"), [({}, 144), ({"runs": 7}, 7), ({"brief": False}, None)])
+def test_a_brief_part_has_fewer_runs_unless_told_how_many(
+    given: dict[str, Any], runs: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Mapping[str, Any]] = []
+
+    def measure(_place: object, options: Mapping[str, Any]) -> dict[str, Any]:
+        asked.append(options)
+        return {"rows": [], "raw": {}}
+
+    monkeypatch.setattr("hack.bench.burst.measure", measure)
+    bench._measure("burst", None, {"brief": True, "runs": None, **given})  # noqa: SLF001 - what main does for each part
+    assert asked[0]["runs"] == runs
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["one", "--set", "x=y"]])
