@@ -20,7 +20,7 @@ import queue
 import re
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import structlog
@@ -35,7 +35,8 @@ _PART = re.compile(r"[A-Za-z0-9-]{1,63}")
 _RUN = re.compile(r"[A-Za-z0-9-]{1,63}(\.[0-9]{1,9})?")  # and the number of a further attempt
 _CHUNK_BYTES = 256 * 1024
 _T = TypeVar("_T")
-_OWNER_BYTES = 512  # an owner file is one short line
+_OWNER_BYTES = 1024  # an owner file is a few short lines
+_MOST_OWNERS = 4  # that are remembered; a Job is hardly ever adopted once
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +89,9 @@ def redact(root: str, log: str, redactor: redaction.Redactor) -> None:
 
 
 def reown(root: str, log: str, owner: Owner) -> None:
-    """Write down that a log is another run's now; without an owner file, nothing is.
+    """Write down that a log is another run's now, and whose it was; without an owner file, nothing is.
+
+    A second pod of the same Job names the first owner, and has to see that the agent was started.
 
     Raises ValueError for a path that is no run's log below ``root``, OSError.
     """
@@ -96,15 +99,19 @@ def reown(root: str, log: str, owner: Owner) -> None:
     name = run + names.OWNER_SUFFIX
     with contextlib.ExitStack() as stack:
         folder = _opened(stack, agent, _opened(stack, company, _opened(stack, root)))
-        before = _owner(name, folder)
+        lines = _owner_lines(name, folder)
+        before = _parse_owner(lines)
         if before is None or before == owner:
             return
+        was = [*(line for line in lines[1:] if line.startswith("was ")), f"was {lines[0]}"]
         temporary = f".{name}.new"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=folder)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(temporary, flags, 0o640, dir_fd=folder), "w", encoding="ascii") as target:
-            target.write(f"{owner.namespace} {owner.uid} {owner.policy}\nstarted\n")
+            target.write(
+                "\n".join([f"{owner.namespace} {owner.uid} {owner.policy}", "started", *was[-_MOST_OWNERS:], ""])
+            )
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
@@ -226,14 +233,23 @@ def _names(path: str) -> list[str]:
 
 
 def _owner(path: str, folder: int | None = None) -> Owner | None:
+    return _parse_owner(_owner_lines(path, folder))
+
+
+def _owner_lines(path: str, folder: int | None) -> list[str]:
+    """The owner file's lines: namespace, uid and policy; then perhaps "started", and "was" with earlier owners."""
     try:
         fd = os.open(path, _FILE, dir_fd=folder)
     except OSError:
-        return None
+        return []
     try:
-        words = os.read(fd, _OWNER_BYTES).decode(errors="replace").split()
+        return os.read(fd, _OWNER_BYTES).decode(errors="replace").splitlines()
     except OSError:
-        return None
+        return []
     finally:
         os.close(fd)
-    return Owner(*words[:3]) if len(words) >= 3 else None  # noqa: PLR2004 - namespace, uid, policy; perhaps "started"
+
+
+def _parse_owner(lines: Sequence[str]) -> Owner | None:
+    words = lines[0].split() if lines else []
+    return Owner(*words) if len(words) == 3 else None  # noqa: PLR2004 - namespace, uid, policy

@@ -236,8 +236,10 @@ class _Pod:
 
     def _prepare(self) -> bool:
         """What the init container does; False if the agent was started before."""
-        if self._owner_file.exists() and self._owner_file.read_text().splitlines()[:2] == [self._owner, "started"]:
-            return False
+        if self._owner_file.exists():
+            first, *more = self._owner_file.read_text().splitlines()
+            if more[:1] == ["started"] and self._owner in {first, *(line.removeprefix("was ") for line in more[1:])}:
+                return False
         self._log.parent.mkdir(parents=True, exist_ok=True)
         if self._log.exists():
             self._log.replace(f"{self._log}.previous")

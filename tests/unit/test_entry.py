@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 import agentrun_operator
-from agentrun_operator import manifest, models, settings
+from agentrun_operator import logfiles, manifest, models, settings
 from tests import builders, deps, expansion
 
 SCRIPT = pathlib.Path(agentrun_operator.__file__).parent / "entry" / "run-agent.sh"
@@ -411,6 +411,35 @@ def test_a_second_pod_does_not_start_the_agent_again(entry: Entry, tmp_path: pat
     assert again.returncode == 1
     assert again.stderr == b"The agent of this run was started before, in another pod; it is not started twice.\n"
     assert log.read_bytes() == b"said\n"
+
+
+@pytest.mark.parametrize("earlier", [(), ("was team-a 88888888-1111-4111-8111-111111111111 Never",)])
+def test_a_second_pod_of_an_adopted_job_does_not_start_the_agent_again(
+    entry: Entry, tmp_path: pathlib.Path, earlier: tuple[str, ...]
+) -> None:
+    """The log is another run's by then; the pod still names the run that the Job was made for."""
+    log = tmp_path / "instance/run-logs/acme/coder/run-1.pod.ndjson"
+    assert prepare(entry, tmp_path).returncode == 0
+    entry.out = log
+    assert entry.run("echo", "said").code == 0
+    adopter = logfiles.Owner("team-a", "99999999-1111-4111-8111-111111111111", "WithRun")
+    owner = log.with_name("run-1.pod.owner")
+    owner.write_text("\n".join([owner.read_text().rstrip(), *earlier, ""]))
+    logfiles.reown(str(log.parents[2]), str(log), adopter)
+    again = prepare(entry, tmp_path)
+    assert again.returncode == 1
+    assert again.stderr == b"The agent of this run was started before, in another pod; it is not started twice.\n"
+    assert log.read_bytes() == b"said\n"
+
+
+@pytest.mark.parametrize("state", ["", "started\nwas team-a 77777777-1111-4111-8111-111111111111 WithRun\n"])
+def test_an_adopted_log_of_others_holds_nobody_up(entry: Entry, tmp_path: pathlib.Path, state: str) -> None:
+    """Neither one that was not started, nor one of another run."""
+    owner = tmp_path / "instance/run-logs/acme/coder/run-1.pod.owner"
+    assert prepare(entry, tmp_path).returncode == 0
+    owner.write_text(f"team-a 99999999-1111-4111-8111-111111111111 WithRun\n{state}")
+    assert prepare(entry, tmp_path).returncode == 0
+    assert owner.read_text() == f"team-a {builders.RUN_UID} WithRun\n"
 
 
 def test_another_run_at_the_same_path_starts(entry: Entry, tmp_path: pathlib.Path) -> None:

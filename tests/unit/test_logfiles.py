@@ -244,13 +244,24 @@ NEW = logfiles.Owner(namespace="team-a", uid="uid-2", policy="Never")
 def test_a_log_that_changes_hands_belongs_to_the_new_run(tmp_path: pathlib.Path) -> None:
     """With its policy: the old one has no right to it any more. The log itself is not touched."""
     log = attempt_of(tmp_path, "r.2")
+    before = log.with_name("r.2.pod.owner").read_text().splitlines()[0]
     for _ in range(2):
         logfiles.reown(str(tmp_path), str(log), NEW)
         assert logfiles.find_owned(str(tmp_path)) == [(str(log), NEW)]
+        assert log.with_name("r.2.pod.owner").read_text() == f"team-a uid-2 Never\nstarted\nwas {before}\n"
     assert (log.read_text(), log.with_name("r.2.pod.owner").stat().st_mode & 0o777) == ("x", 0o640)
     assert sorted(p.name for p in log.parent.iterdir()) == sorted(p.replace("r.", "r.2.", 1) for p in FILES)
     assert logfiles.remove(str(tmp_path), str(log), UID) is False
     assert logfiles.remove(str(tmp_path), str(log), "uid-2") is True
+
+
+def test_a_log_remembers_a_few_owners(tmp_path: pathlib.Path) -> None:
+    """Whoever names one of them sees that the agent was started; the file stays short."""
+    log = attempt_of(tmp_path, "r")
+    for number in range(9):
+        logfiles.reown(str(tmp_path), str(log), logfiles.Owner("team-a", f"uid-{number}", "Never"))
+    lines = log.with_name("r.pod.owner").read_text().splitlines()
+    assert lines == ["team-a uid-8 Never", "started", *(f"was team-a uid-{number} Never" for number in range(4, 8))]
 
 
 @pytest.mark.parametrize("owner", [None, "too few"])

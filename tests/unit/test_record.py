@@ -213,3 +213,24 @@ async def test_the_run_is_read_as_its_attempt_is() -> None:
 def test_the_later_of_two_versions(one: str, other: str, later: str) -> None:
     """Numbers as numbers; of what is none, either may be wrong, at the cost of one conflict."""
     assert record._later(one, other) == later  # noqa: SLF001 - a table says it best
+
+
+async def test_what_was_found_after_a_conflict_counts_until_the_watch_has_come_to_it(scene: Scene) -> None:
+    """Another operator has acted on a cancellation that this one's watch does not show yet: both are taken over."""
+    body = scene.seen()
+    mine = scene.record(body)
+    await mine.write(RUNNING)
+    scene.change(cancel=True)
+    other = scene.record()
+    await other.write({**RUNNING, "reason": "Cancelling"})
+    with pytest.raises(errors.ConflictError):
+        await mine.write({**RUNNING, "turns": 2})
+    assert (mine.status["reason"], mine.run().spec.cancel, mine.body["spec"]["cancel"]) == ("Cancelling", True, True)
+    body["metadata"]["resourceVersion"] = str(int(body["metadata"]["resourceVersion"]) + 1)  # still older
+    assert mine.run().spec.cancel is True
+    body.update(scene.seen())
+    body["spec"] = {**body["spec"], "suspend": True}
+    assert (mine.run().spec.cancel, mine.run().spec.suspend) == (True, False)  # the same version: read once
+    body["metadata"]["resourceVersion"] = str(int(body["metadata"]["resourceVersion"]) + 1)
+    assert mine.run().spec.suspend is True
+    await mine.write(DONE)

@@ -25,6 +25,7 @@ class Record:
         self._deps = deps
         self._read = read
         self._version = ""
+        self._fetched: Mapping[str, Any] | None = None
         self._shown: tuple[str, models.AgentRun] | None = None  # a version, and what it was read as
         self.status: dict[str, Any] = dict(read().get("status") or {})
         self.written_at: datetime.datetime | None = None
@@ -32,18 +33,21 @@ class Record:
     @property
     def is_final(self) -> bool:
         """Whether the run has ended, by what was written here or by what the watch shows."""
-        shown = self._read().get("status") or {}
+        shown = self.body.get("status") or {}
         return any(phase is not None and models.Phase(phase).final for phase in map(_phase, (self.status, shown)))
 
     @property
     def body(self) -> Mapping[str, Any]:
-        """The AgentRun as the watch last showed it."""
-        return self._read()
+        """The AgentRun as the watch last showed it, or as it was found since: kopf may take its time."""
+        shown = self._read()
+        if self._fetched is not None and _later(_version(shown), _version(self._fetched)) == _version(shown):
+            self._fetched = None
+        return shown if self._fetched is None else self._fetched
 
     def run(self) -> models.AgentRun:
         """The run as its present attempt is. Raises InvalidRunError."""
-        body = self._read()
-        version = str(body["metadata"].get("resourceVersion", ""))
+        body = self.body
+        version = _version(body)
         if self._shown is None or not version or self._shown[0] != version:
             # Of the status, only what was written here counts; so that of the watch is not even looked at.
             shown = {key: value for key, value in body.items() if key != "status"}
@@ -67,9 +71,8 @@ class Record:
 
     def _heed_watch(self) -> None:
         """What the watch shows may be newer than what was last written here. Raises ConflictError."""
-        body = self._read()
-        shown = str(body["metadata"].get("resourceVersion", ""))
-        if _later(self._version, shown) != self._version:
+        body = self.body
+        if _later(self._version, _version(body)) != self._version:
             self._take_over(body)
 
     async def _catch_up(self) -> None:
@@ -77,11 +80,12 @@ class Record:
         body = await self._deps.client.get_run(self._ref.namespace, self._ref.name)
         if body["metadata"]["uid"] != self._ref.uid:
             raise errors.NotFoundError(f"AgentRun {self._ref.name} is another one by now", status=404)
+        self._fetched = body  # what it is to do and what it did are of one moment
         self._take_over(body)
 
     def _take_over(self, body: Mapping[str, Any]) -> None:
         """Go on from a newer object. Raises ConflictError, unless something else than the status was changed."""
-        self._version = str(body["metadata"]["resourceVersion"])
+        self._version = _version(body)
         found = dict(body.get("status") or {})
         if found != self.status:
             self.status = found
@@ -91,6 +95,10 @@ class Record:
     def _ref(self) -> kube.Ref:
         meta = self._read()["metadata"]
         return kube.Ref(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"])
+
+
+def _version(body: Mapping[str, Any]) -> str:
+    return str(body["metadata"].get("resourceVersion", ""))
 
 
 def _phase(status: Mapping[str, Any]) -> str | None:
