@@ -72,7 +72,7 @@ def _remove_from(kubectl: playground.Kubectl) -> None:
     for arguments in (
         ("namespace", targets.NAMESPACE),
         ("persistentvolume", f"{targets.NAMESPACE}-{playground.CLAIM}"),
-        ("-f", str(playground.RBAC)),
+        ("-k", str(playground.RIGHTS)),
     ):
         kubectl.run("delete", *arguments, "--ignore-not-found", "--wait=true", "--timeout=90s")
 

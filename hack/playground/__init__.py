@@ -1,7 +1,7 @@
 """The operator at work on a cluster: what the demo and the end-to-end tests set up and tear down.
 
 Standard library only, so that ``make demo-down`` works without the virtual environment. The operator runs as a process
-of this machine with the rights of its service account (``deploy/rbac.yaml``), not with the administrator's.
+of this machine with the rights of its service account (``deploy/rights``), not with the administrator's.
 """
 
 import base64
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CRD = ROOT / "crds" / "paperclip.io_agentruns.yaml"
-RBAC = ROOT / "deploy" / "rbac.yaml"
+RIGHTS = ROOT / "hack" / "playground" / "rights"  # a kustomization
 CLAIM = "paperclip-data"
 AGENT_UID = 1000
 
@@ -63,7 +63,7 @@ class Kubectl:
 def install(kubectl: Kubectl) -> None:
     """Install the CRD and the operator's rights."""
     kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
-    kubectl.run("apply", "-f", str(RBAC))
+    kubectl.run("apply", "-k", str(RIGHTS))
     kubectl.run("wait", "--for=condition=Established", "--timeout=30s", "crd/agentruns.paperclip.io")
 
 

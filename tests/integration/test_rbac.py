@@ -1,21 +1,23 @@
 """The roles are exactly what the operator uses: compared with the API server's own record of its requests."""
 
 import dataclasses
-import json
+import functools
 import os
 import pathlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
-import yaml
 
 from agentrun_operator import names
 from hack import cluster, playground
+from hack.deployment import rendering, rights
 from tests import harness
 from tests.integration import kubelet
 
 CLUSTER = "audit" + os.environ.get(harness.CLUSTER_SUFFIX, "")
-OPERATOR = "system:serviceaccount:agentrun-system:agentrun-operator"
+OPERATOR = re.compile("system:serviceaccount:agentrun-system:agentrun-operator")
 SYSTEM = "agentrun-system"
 LEASE = "agentrun-operator"
 OWN_POD = "agentrun-operator-0"
@@ -24,36 +26,14 @@ DISCOVERY = {"/api", "/apis", "/version"}  # open to every authenticated user by
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Request:
-    """One request of the operator as the API server recorded it. ``resource`` is "" for a path that is no resource."""
-
-    group: str
-    resource: str
-    verb: str
-    path: str
-    allowed: bool
-    code: int
-
-    @property
-    def right(self) -> tuple[str, str, str]:
-        """The right that it took."""
-        return self.group, self.resource, self.verb
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Life:
     """What the operator did, and what became of the runs."""
 
-    requests: tuple[Request, ...]
+    requests: tuple[rights.Request, ...]
     phases: dict[str, str]
     inherited: bool  # whether a run's Job had the variable of the operator's own pod
     namespace: str
     log: str
-
-    @property
-    def used(self) -> set[tuple[str, str, str]]:
-        """Every right that was used."""
-        return {request.right for request in self.requests if request.resource}
 
     def names(self, resource: str, verb: str) -> set[str]:
         """Names of the objects that were asked for, each behind its namespace."""
@@ -191,41 +171,23 @@ def leave_secret_behind(site: harness.Site, run: dict[str, dict[str, str]]) -> N
     site.kubectl.apply({"apiVersion": "v1", "kind": "Secret", "metadata": meta})
 
 
-def read(audit_log: pathlib.Path) -> tuple[Request, ...]:
+def read(audit_log: pathlib.Path) -> tuple[rights.Request, ...]:
     """The operator's requests."""
-    events = [json.loads(line) for line in audit_log.read_text().splitlines()]
-    return tuple(parse(event) for event in events if event["user"]["username"] == OPERATOR)
+    with audit_log.open() as lines:
+        return tuple(rights.read(lines, user=OPERATOR))
 
 
-def parse(event: dict[str, dict[str, str]]) -> Request:
-    """An entry of the audit log."""
-    target = event.get("objectRef", {})
-    return Request(
-        group=target.get("apiGroup", ""),
-        resource="/".join(part for part in (target.get("resource"), target.get("subresource")) if part),
-        verb=str(event["verb"]),
-        path=str(event["requestURI"]).partition("?")[0],
-        allowed=event.get("annotations", {}).get("authorization.k8s.io/decision") == "allow",
-        code=int(event.get("responseStatus", {}).get("code", 0)),
-    )
-
-
-def rules(kind: str) -> list[dict[str, list[str]]]:
+@functools.cache
+def rules(kind: str) -> list[Mapping[str, Any]]:
     """The rules of the one role of this kind."""
-    [role] = [o for o in yaml.safe_load_all(playground.RBAC.read_text()) if o["kind"] == kind]
-    return list(role["rules"])
+    roles = [one for one in rendering.kustomize(playground.RIGHTS) if one["kind"] == kind]
+    assert len(roles) == 1
+    return rights.rules(roles)
 
 
-def granted() -> list[tuple[str, str, str]]:
+def granted() -> list[rights.Right]:
     """Every right that the roles grant."""
-    assert {key for rule in rules("ClusterRole") for key in rule} == {"apiGroups", "resources", "verbs"}
-    return [
-        (group, resource, verb)
-        for rule in rules("ClusterRole") + rules("Role")
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    ]
+    return rights.granted(rules("ClusterRole") + rules("Role"))
 
 
 def test_the_runs_ended_as_they_should(life: Life) -> None:
@@ -257,19 +219,17 @@ def test_nothing_was_denied(life: Life) -> None:
 
 def test_what_is_granted_is_used(life: Life) -> None:
     """No right is granted in reserve."""
-    assert set(granted()) - life.used == set()
+    assert rights.compare(life.requests, granted()).unused == ()
 
 
 def test_what_is_used_is_granted(life: Life) -> None:
     """By these very roles, and not by one that the cluster happens to give to everybody."""
-    assert life.used - set(granted()) == set()
+    assert rights.compare(life.requests, granted()).lacking == ()
 
 
-def test_nothing_is_granted_twice_or_to_everything() -> None:
-    """No wildcard, no repeated rule: the role can be read as the list that it is."""
-    rights = granted()
-    assert len(rights) == len(set(rights))
-    assert [right for right in rights if "*" in right] == []
+def test_nothing_is_granted_twice() -> None:
+    """No repeated rule: the role can be read as the list that it is. A wildcard is refused by ``rights.granted``."""
+    assert len(granted()) == len(set(granted()))
 
 
 def test_secrets_are_never_listed(life: Life) -> None:
@@ -279,13 +239,13 @@ def test_secrets_are_never_listed(life: Life) -> None:
     assert others == {f"{life.namespace}/prompts"}
     assert f"{life.namespace}/prompts" not in life.names("secrets", "delete")
     assert {r.verb for r in life.requests if r.path.endswith("/secrets")} == {"create"}
-    assert not {verb for group, resource, verb in granted() if resource == "secrets"} & {"list", "watch"}
+    assert not {right.verb for right in granted() if right.resource == "secrets"} & {"list", "watch"}
 
 
 def test_config_maps_are_never_listed(life: Life) -> None:
     """The operator reads those that runs name, and changes none."""
     assert life.names("configmaps", "get") == {f"{life.namespace}/prompts"}
-    assert {verb for group, resource, verb in granted() if resource == "configmaps"} == {"get"}
+    assert {right.verb for right in granted() if right.resource == "configmaps"} == {"get"}
 
 
 def test_of_pods_only_its_own_is_asked_for(life: Life) -> None:
@@ -297,8 +257,10 @@ def test_leases_are_its_own_alone(life: Life) -> None:
     """Of all Leases, which hold up the cluster's own components too, the operator can read and change one."""
     asked = {verb: life.names("leases", verb) for verb in ("get", "update")}
     assert asked == {verb: {f"{SYSTEM}/{LEASE}"} for verb in ("get", "update")}
-    assert {right for right in granted() if right[1] == "leases"} == {
-        ("coordination.k8s.io", "leases", verb) for verb in ("get", "create", "update")
+    lease = ("coordination.k8s.io", "leases")
+    assert {right for right in granted() if right.resource == "leases"} == {
+        rights.Right(*lease, "create"),
+        *(rights.Right(*lease, verb, LEASE) for verb in ("get", "update")),
     }
     assert [rule for rule in rules("ClusterRole") if "leases" in rule["resources"]] == []
     assert [rule["verbs"] for rule in rules("Role") if rule.get("resourceNames") != [LEASE]] == [["create"]]

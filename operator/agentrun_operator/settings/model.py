@@ -108,8 +108,8 @@ class Settings(pydantic.BaseModel):
         "",
         pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$",
         description="Name of the Lease, in pod_namespace, by which several replicas agree on the one that works while "
-        "the others stand by. Empty: no election; then never run two replicas. deploy/rbac.yaml allows the name "
-        "agentrun-operator.",
+        "the others stand by. Empty: no election; then never run two replicas. The Role of "
+        "deploy/components/leader-election allows the name agentrun-operator.",
     )
     leader_election_seconds: int = pydantic.Field(
         8,
