@@ -9,7 +9,7 @@ import sys
 import time
 
 from hack import cluster
-from hack.cluster import errors, inspection, levels, lifecycle, paths, provision, report, state
+from hack.cluster import build, errors, inspection, levels, lifecycle, paths, provision, report, state
 
 
 def _say(text: str) -> None:
@@ -18,6 +18,7 @@ def _say(text: str) -> None:
 
 def _setup(options: argparse.Namespace) -> None:
     folder = provision.provision(levels.Level.parse(options.level))
+    build.ensure_helm()  # for the tests of deploy/; no cluster needs it
     _say(f"ready for level {options.level}: binaries in {folder}")
 
 

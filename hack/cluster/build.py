@@ -1,4 +1,4 @@
-"""Build the Kubernetes binaries from the Go module proxy, once per content of the go.mod files.
+"""Build the Kubernetes binaries, and helm, from the Go module proxy, once per content of the go.mod files.
 
 The folder of the binaries is named by a hash of everything that decides their content, so a changed version lands in a
 new folder and a running cluster keeps the files it was started with. Each binary is built only when a level needs it,
@@ -43,6 +43,8 @@ BINARIES = {
     },
     "kwok": Binary(name="kwok", package="sigs.k8s.io/kwok/cmd/kwok", module=paths.KWOK_MODULE),
 }
+# No cluster needs it, so it has a folder of its own: another version of helm builds no Kubernetes anew.
+HELM = Binary(name="helm", package="helm.sh/helm/v3/cmd/helm", module=paths.HELM_MODULE)
 # The programs that envtest's asset folder has, and of which it must have the first two to be worth using.
 _ASSETS = ("etcd", "kube-apiserver", "kubectl")
 
@@ -67,6 +69,18 @@ def flags() -> list[str]:
     """Return the arguments of `go build` that decide the content of the binaries."""
     go_mod = (paths.GO_MODULE / "go.mod").read_text(encoding="utf-8")
     return ["-mod=readonly", "-trimpath", "-ldflags", ldflags(module_version(go_mod, "k8s.io/kubernetes"))]
+
+
+def helm_flags() -> list[str]:
+    """Return the same for helm: it is told its version, and which Kubernetes charts are rendered for."""
+    helm = module_version((paths.HELM_MODULE / "go.mod").read_text(encoding="utf-8"), "helm.sh/helm/v3")
+    kubernetes = module_version((paths.GO_MODULE / "go.mod").read_text(encoding="utf-8"), "k8s.io/kubernetes")
+    major, minor = kubernetes.removeprefix("v").split(".")[:2]
+    stamps = [f"-X helm.sh/helm/v3/internal/version.version={helm}"]
+    for package in ("chartutil", "lint/rules"):
+        variable = f"-X helm.sh/helm/v3/pkg/{package}.k8sVersion"
+        stamps += [f"{variable}Major={major}", f"{variable}Minor={minor}"]
+    return ["-mod=readonly", "-trimpath", "-ldflags", f"-s -w {' '.join(stamps)}"]
 
 
 def cache_key(inputs: collections.abc.Iterable[bytes]) -> str:
@@ -116,8 +130,28 @@ def ensure(names: collections.abc.Iterable[str]) -> pathlib.Path:
             _check_disk()
             go = toolchain.find_go()
             for name in missing:
-                _build(go, BINARIES[name], folder=folder)
+                _build(go, BINARIES[name], folder=folder, options=flags())
     return folder
+
+
+def helm_path() -> pathlib.Path:
+    """Return where helm is, or will be, for the committed version on this platform."""
+    inputs = [(paths.HELM_MODULE / name).read_bytes() for name in ("go.mod", "go.sum")]
+    inputs += [" ".join(helm_flags()).encode(), platform.system().encode(), platform.machine().encode()]
+    return paths.cache_dir() / "bin" / f"helm-{cache_key(inputs)}" / HELM.name
+
+
+def ensure_helm() -> pathlib.Path:
+    """Make sure that helm exists and return its path."""
+    program = helm_path()
+    if os.access(program, os.X_OK):
+        return program
+    with files.locked(program.parent.with_suffix(".lock"), purpose="building helm"):
+        if not os.access(program, os.X_OK):
+            program.parent.mkdir(parents=True, exist_ok=True)
+            _check_disk()
+            _build(toolchain.find_go(), HELM, folder=program.parent, options=helm_flags())
+    return program
 
 
 def _link_assets(folder: pathlib.Path, missing: list[str]) -> list[str]:
@@ -158,12 +192,12 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _build(go: str, binary: Binary, *, folder: pathlib.Path) -> None:
+def _build(go: str, binary: Binary, *, folder: pathlib.Path, options: list[str]) -> None:
     """Build one binary into `folder`, with a line of progress every half minute."""
     temporary = folder / f".{binary.name}.new"
     log = paths.cache_dir() / "logs" / f"build-{binary.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [go, "build", *flags(), "-o", str(temporary), binary.package]
+    command = [go, "build", *options, "-o", str(temporary), binary.package]
     began = time.monotonic()
     report.report(f"building {binary.name}")
     with log.open("wb") as output:

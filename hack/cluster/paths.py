@@ -16,6 +16,7 @@ from hack.cluster import errors
 REPO_ROOT = pathlib.Path(__file__).resolve().parents[2]
 GO_MODULE = pathlib.Path(__file__).resolve().parent / "go"
 KWOK_MODULE = GO_MODULE / "kwok"
+HELM_MODULE = GO_MODULE / "helm"
 RUN_ROOT = pathlib.Path("/run/agentrun")
 
 # The name becomes part of a node name, a context name and file names; 20 keeps the kubelet's sockets short enough.

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from hack.generate import crd, reference
+from hack.generate import chart, crd, reference
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADER = "# Generated from operator/agentrun_operator/models by `make generate`. Do not edit.\n"
@@ -27,9 +27,14 @@ def _yaml(document: dict[str, Any]) -> str:
 
 def outputs() -> dict[pathlib.Path, str]:
     """Every generated file with its right content."""
+    definition = crd.build_crd()
+    # helm neither deletes it with a release nor, with it, every AgentRun.
+    kept = {**definition, "metadata": {**definition["metadata"], "annotations": {"helm.sh/resource-policy": "keep"}}}
     return {
-        ROOT / "crds" / "paperclip.io_agentruns.yaml": _yaml(crd.build_crd()),
+        ROOT / "crds" / "paperclip.io_agentruns.yaml": _yaml(definition),
+        chart.CHART / "files" / "paperclip.io_agentruns.yaml": _yaml(kept),
         ROOT / "docs" / "api.md": reference.build_reference(),
+        **chart.outputs(),
     }
 
 
