@@ -17,11 +17,16 @@ KEEP_CLUSTER = "KEEP_TEST_CLUSTER"
 CLUSTER_SUFFIX = "TEST_CLUSTER_SUFFIX"  # of cluster names, so that two test runs on one machine do not meet
 
 
+def cluster_name(name: str) -> str:
+    """The name of this test run's cluster."""
+    return name + os.environ.get(CLUSTER_SUFFIX, "")
+
+
 @contextlib.contextmanager
-def running_cluster(name: str, level: str) -> Iterator[playground.Kubectl]:
+def running_cluster(name: str, level: str, *, audit: bool = False) -> Iterator[playground.Kubectl]:
     """A cluster with the CRD and the operator's rights. It is stopped at the end, unless KEEP_TEST_CLUSTER is set."""
-    name += os.environ.get(CLUSTER_SUFFIX, "")
-    up = cluster.up(name, level)
+    name = cluster_name(name)
+    up = cluster.up(name, level, audit=audit)
     try:
         kubectl = playground.Kubectl(kubeconfig=up.kubeconfig, binary=str(up.bin_dir / "kubectl"))
         playground.install(kubectl)

@@ -26,6 +26,7 @@ __all__ = [
     "NotReady",
     "down",
     "kill",
+    "load_image",
     "restart",
     "send",
     "start",
@@ -76,6 +77,11 @@ def up(
 def down(name: str, *, keep_data: bool = False) -> None:
     """Remove cluster `name` and every trace of it; no error if there is none."""
     _lifecycle.down(_paths.layout(name), keep_data=keep_data)
+
+
+def load_image(name: str, image: str) -> None:
+    """Build an image of `hack.images` by its short name and import it into a cluster of level node."""
+    _lifecycle.load_images(_paths.layout(name), (image,))
 
 
 def start(name: str, component: str) -> None:

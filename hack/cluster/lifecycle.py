@@ -242,12 +242,15 @@ def restart(layout: paths.Layout, name: str) -> None:
     start(layout, name)
 
 
-def load_images(layout: paths.Layout) -> list[str]:
-    """Build and import all images into a node-level cluster's containerd; return the references newly imported."""
+def load_images(layout: paths.Layout, names: tuple[str, ...] = ()) -> list[str]:
+    """Build and import images into a node-level cluster's containerd; return the references newly imported.
+
+    Without `names` they are those that every node gets.
+    """
     record = state.require(layout)
     if record.level is not levels.Level.NODE:
         message = (
             f"cluster {layout.name} has level {record.level}: only level node has a containerd to load images into."
         )
         raise errors.ClusterError(message)
-    return imports.ensure(layout, provision.image_names(agent_image=True))
+    return imports.ensure(layout, names or provision.image_names(agent_image=True))

@@ -12,7 +12,7 @@ import platform
 import time
 
 from hack.cluster import files, paths, report
-from hack.images import agent, busybox
+from hack.images import agent, busybox, operator
 
 _KEEP_SECONDS = 7 * 24 * 3600
 
@@ -33,6 +33,7 @@ def catalogue() -> dict[str, Image]:
         "busybox": Image("busybox", busybox.BUSYBOX_REF, (), busybox.write_busybox),
         "pause": Image("pause", busybox.PAUSE_REF, (), busybox.write_pause),
         "agent": Image("agent", agent.reference(), agent.inputs(), agent.write),
+        "operator": Image("operator", operator.reference(), operator.inputs(), operator.write),
     }
 
 

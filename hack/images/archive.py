@@ -43,6 +43,8 @@ class Config:
     user: str = ""
     workdir: str = "/"
     environment: tuple[str, ...] = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
+    entrypoint: tuple[str, ...] = ()
+    labels: collections.abc.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class RootFs:
@@ -140,6 +142,7 @@ def write_layer(root: RootFs, output: pathlib.Path) -> str:
 
 def render_config(config: Config, *, diff_id: str, architecture: str) -> str:
     """Render the image's configuration object."""
+    optional = {"Entrypoint": list(config.entrypoint), "Labels": dict(config.labels)}
     return json.dumps(
         {
             "architecture": architecture,
@@ -150,6 +153,7 @@ def render_config(config: Config, *, diff_id: str, architecture: str) -> str:
                 "Env": list(config.environment),
                 "User": config.user,
                 "WorkingDir": config.workdir,
+                **{key: value for key, value in optional.items() if value},
             },
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff_id}"]},
             "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "hack/images"}],

@@ -73,17 +73,9 @@ def make_namespace(kubectl: Kubectl, namespace: str, volume: Mapping[str, Any] |
     objects: list[dict[str, Any]] = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}]
     claim: dict[str, Any] = {"accessModes": ["ReadWriteMany" if volume else "ReadWriteOnce"], "resources": size}
     if volume:
-        name = f"{namespace}-{CLAIM}"
-        claim.update(storageClassName="", volumeName=name)
-        spec = {
-            "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadWriteMany"],
-            "storageClassName": "",
-            "persistentVolumeReclaimPolicy": "Retain",
-            "claimRef": {"namespace": namespace, "name": CLAIM},
-            **volume,
-        }
-        objects.append({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
+        bound = build_volume(namespace, volume)
+        claim.update(storageClassName="", volumeName=bound["metadata"]["name"])
+        objects.append(bound)
     objects.append(
         {
             "apiVersion": "v1",
@@ -93,6 +85,20 @@ def make_namespace(kubectl: Kubectl, namespace: str, volume: Mapping[str, Any] |
         }
     )
     kubectl.apply(*objects)
+
+
+def build_volume(namespace: str, volume: Mapping[str, Any]) -> dict[str, Any]:
+    """The volume that only the claim of the agents in this namespace can have."""
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "",
+        "persistentVolumeReclaimPolicy": "Retain",
+        "claimRef": {"namespace": namespace, "name": CLAIM},
+        **volume,
+    }
+    name = f"{namespace}-{CLAIM}"
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec}
 
 
 def host_volume(folder: pathlib.Path) -> dict[str, Any]:

@@ -1,22 +1,50 @@
 """The real thing: a real node, real containers, the real agent CLI; only the Messages API is scripted."""
 
+import json
 import pathlib
+import shutil
+import socket
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from hack import playground
+from hack import cluster, playground
+from hack.cluster import paths
+from hack.deployment import overlay, rendering
 from tests import harness
 
+CLUSTER = "e2e"
+LAST = "test_rbac_use"  # it looks back at what all others did
+DEPLOYMENT = "deployment/agentrun-operator"
 IMAGE = "docker.io/agentrun/claude-code:2.1.329"
 
 
 @pytest.fixture(scope="session")
 def kubectl() -> Iterator[playground.Kubectl]:
     """A cluster with a real node."""
-    with harness.running_cluster("e2e", "node") as kubectl:
+    with harness.running_cluster(CLUSTER, "node", audit=True) as kubectl:
         yield kubectl
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the test come last that looks back."""
+    items.sort(key=lambda item: item.path.stem == LAST)  # the order of the others stays
+
+
+@pytest.fixture(scope="session")
+def audit_log(kubectl: playground.Kubectl) -> pathlib.Path:
+    """What the API server has recorded since the cluster was made."""
+    assert kubectl.kubeconfig is not None
+    return paths.layout(harness.cluster_name(CLUSTER)).audit_log
+
+
+@pytest.fixture(scope="session")
+def operator_image(kubectl: playground.Kubectl) -> None:
+    """The operator's image, built from the code as it is, in the node's containerd."""
+    assert kubectl.kubeconfig is not None
+    cluster.load_image(harness.cluster_name(CLUSTER), "operator")
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +81,89 @@ class Agents(harness.Site):
         }
         given = {"prompt": {"text": f"SCENARIO={scenario} please do the task"}, "claude": {"maxRetries": 0}, **spec}
         return self.create(name, job={**job, **own}, **given)
+
+
+class Deployed(Agents):
+    """A site whose operator is a pod, made by the manifests that users install."""
+
+    @property
+    def operator_log(self) -> str:
+        """What the operator's present pod has logged so far."""
+        try:
+            return self.kubectl.run("logs", DEPLOYMENT, "-n", self.namespace)
+        except playground.PlaygroundError as e:  # for a message about something else that failed
+            return str(e)
+
+    def operator_pod(self) -> dict[str, Any]:
+        """The operator's one pod, once there is just one."""
+        pods = self.list("pods", "-l", "app.kubernetes.io/name=agentrun-operator")
+        assert len(pods) == 1
+        return pods[0]
+
+    def wait_until_ready(self) -> None:
+        """Wait until the Deployment is as it is wanted."""
+        try:
+            self.kubectl.run("rollout", "status", DEPLOYMENT, "-n", self.namespace, "--timeout=60s")
+        except playground.PlaygroundError as e:
+            seen = self.kubectl.run("describe", "pods", "-n", self.namespace)
+            raise AssertionError(f"{e}; {self.operator_log[-3000:]}\n{seen[-3000:]}") from e
+
+
+@pytest.fixture
+def deployed(
+    kubectl: playground.Kubectl, operator_image: None, api_port: int, tmp_path: pathlib.Path
+) -> Iterator[Deployed]:
+    """A namespace with the operator in it as a pod."""
+    del operator_image  # it is in the node's containerd
+    namespace = f"t-{uuid.uuid4().hex[:8]}"
+    place = Deployed(kubectl, namespace, tmp_path, {})
+    place.api_port = api_port
+    kubectl.apply(playground.build_volume(namespace, playground.host_volume(place.volume)))
+    kustomization = overlay.write(
+        tmp_path / "overlay",
+        rendering.DEPLOY / "base",
+        namespace=namespace,
+        api_port=_api_server_port(kubectl),
+        health_port=_free_port(),
+        settings={"IMAGE": IMAGE, "LOG_LEVEL": "debug"},
+    )
+    try:
+        _install(place, kustomization)
+        yield place
+    finally:
+        _remove(place)
+
+
+def _install(place: Deployed, kustomization: pathlib.Path) -> None:
+    """Apply the manifests, the Deployment last: for the scheduler, see ``site``."""
+    apply = ("apply", "--server-side", "--force-conflicts")
+    before = [one for one in rendering.kustomize(kustomization) if one["kind"] != "Deployment"]
+    everything = {"apiVersion": "v1", "kind": "List", "items": before}
+    place.kubectl.run(*apply, "-f", "-", stdin=json.dumps(everything))
+    playground.wait_until(lambda: _is_bound(place), seconds=30, what="the shared volume's claim to be bound")
+    place.kubectl.run(*apply, "-k", str(kustomization))
+    place.wait_until_ready()
+
+
+def _remove(place: Deployed) -> None:
+    """Have the operator end the runs, then remove the namespace; the CRD is that of the other tests, too."""
+    kubectl, namespace = place.kubectl, place.namespace
+    kubectl.run("delete", harness.RUNS, "--all", "-n", namespace, "--ignore-not-found", "--timeout=60s")
+    kubectl.run("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+    kubectl.run("delete", "persistentvolume", f"{namespace}-{playground.CLAIM}", "--ignore-not-found", "--wait=false")
+    shutil.rmtree(place.volume, ignore_errors=True)
+
+
+def _api_server_port(kubectl: playground.Kubectl) -> int:
+    config = json.loads(kubectl.run("config", "view", "--minify", "-o", "json"))
+    return int(config["clusters"][0]["cluster"]["server"].rpartition(":")[2])
+
+
+def _free_port() -> int:
+    """A port of this machine that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -4,13 +4,14 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import tarfile
 from collections.abc import Callable
 
 import pytest
 
-from hack.cluster import errors
-from hack.images import agent, archive, hostfiles
+from hack.cluster import errors, paths
+from hack.images import agent, archive, hostfiles, operator
 
 
 def _sample(source: pathlib.Path, *, backwards: bool) -> archive.RootFs:
@@ -104,3 +105,59 @@ def test_download_with_another_hash_is_refused(tmp_path: pathlib.Path) -> None:
     agent.verify(file, empty)
     with pytest.raises(errors.ClusterError, match="is pinned"):
         agent.verify(file, "sha512-AAAA")
+
+
+def test_operator_image_is_named_by_the_version_and_changes_with_code_and_lock(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, lock = tmp_path / "agentrun_operator", tmp_path / "runtime.txt"
+    (package / "__pycache__").mkdir(parents=True)
+    (package / "__init__.py").write_text('"""x"""\n\n__version__ = "7.8.9"\n')
+    (package / "__pycache__" / "x.pyc").write_text("not counted")
+    lock.write_text("a==1\n")
+    monkeypatch.setattr(operator, "_PACKAGE", package)
+    monkeypatch.setattr(operator, "_LOCK", lock)
+    before = operator.inputs()
+    assert operator.reference() == "docker.io/agentrun/operator:7.8.9"
+    assert operator.labels()["org.opencontainers.image.version"] == "7.8.9"
+    (package / "__pycache__" / "x.pyc").write_text("still not counted")
+    assert operator.inputs() == before
+    (package / "new.py").write_text("")
+    assert operator.inputs() != before
+    after = operator.inputs()
+    lock.write_text("a==2\n")
+    assert operator.inputs() != after
+
+
+def test_entrypoint_and_labels_are_written_only_where_there_are_any() -> None:
+    plain = json.loads(archive.render_config(archive.Config(command=("sh",)), diff_id="0", architecture="amd64"))
+    assert {"Entrypoint", "Labels"} & set(plain["config"]) == set()
+    config = archive.Config(command=("operator",), entrypoint=("python3",), labels={"a": "b"})
+    rich = json.loads(archive.render_config(config, diff_id="0", architecture="amd64"))["config"]
+    assert (rich["Entrypoint"], rich["Cmd"], rich["Labels"]) == (["python3"], ["operator"], {"a": "b"})
+
+
+def test_the_dockerfile_makes_the_same_image() -> None:
+    """Not built here; what both say of the image is compared: user, command, environment, labels, the lock."""
+    text = (paths.REPO_ROOT / "deploy" / "Dockerfile").read_text()
+    final = text[text.rindex("\nFROM ") :]
+    entrypoint = re.search(r"^ENTRYPOINT (\[.*\])$", final, re.MULTILINE)
+    command = re.search(r"^CMD (\[.*\])$", final, re.MULTILINE)
+    assert entrypoint is not None and json.loads(entrypoint[1]) == ["/usr/bin/python3", "-m", "agentrun_operator"]
+    assert command is not None and json.loads(command[1]) == ["operator"]
+    assert "\nUSER 1000:1000\n" in final
+    for variable in operator.ENVIRONMENT:
+        assert variable in final
+    for label in operator.labels():
+        assert f"{label}=" in final
+    assert "--require-hashes" in text and "--only-binary=:all:" in text and "requirements/runtime.txt" in text
+    assert re.findall(r"pip|gcc|build-essential|-dev\b", final.replace("without pip", "")) == []
+
+
+def test_the_build_context_holds_what_the_image_needs_and_nothing_else() -> None:
+    lines = (paths.REPO_ROOT / ".dockerignore").read_text().splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    copied = re.findall(r"^COPY (?!--from)(\S+)", (paths.REPO_ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE)
+    for source in copied:
+        assert f"!{source.rstrip('/')}" in rules
