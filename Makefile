@@ -121,8 +121,8 @@ cluster-status: ## Show what of cluster NAME runs
 ##@ Other
 
 .PHONY: image
-image: ## Build the operator's image without Docker; prints its tar, for `ctr images import` or `docker load`
-	@$(PYTHON) -m hack.images operator
+image: venv ## Build the operator's image without Docker; prints its tar, for `ctr images import` or `docker load`
+	@$(BIN)/python -m hack.images operator
 
 .PHONY: bench
 bench: setup ## Measure speed and memory in ten minutes; PARTS="burst live …" measures those in full, PARTS=--full all

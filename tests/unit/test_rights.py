@@ -107,8 +107,11 @@ def test_a_right_to_one_object_is_none_to_another() -> None:
 
 def test_the_rules_of_all_roles_are_read() -> None:
     """Of the kinds that are asked for; what is granted twice is twice there."""
-    one = {"kind": "Role", "rules": [rule("", "pods", "get")]}
-    everywhere = {"kind": "ClusterRole", "rules": [rule("", "pods", "get"), rule("batch", "jobs", "list")]}
+    one: dict[str, Any] = {"kind": "Role", "rules": [rule("", "pods", "get")]}
+    everywhere: dict[str, Any] = {
+        "kind": "ClusterRole",
+        "rules": [rule("", "pods", "get"), rule("batch", "jobs", "list")],
+    }
     objects = [one, {"kind": "Deployment", "spec": {}}, everywhere]
 
     assert rights.granted(rights.rules(objects)) == [
