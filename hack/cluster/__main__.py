@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 
-from hack import cluster
+from hack import cluster, images
 from hack.cluster import build, errors, inspection, levels, lifecycle, paths, provision, report, state
 
 
@@ -17,9 +17,13 @@ def _say(text: str) -> None:
 
 
 def _setup(options: argparse.Namespace) -> None:
-    folder = provision.provision(levels.Level.parse(options.level))
-    build.ensure_helm()  # for the tests of deploy/; no cluster needs it
-    _say(f"ready for level {options.level}: binaries in {folder}")
+    level = levels.Level.parse(options.level)
+    folder = provision.provision(level)
+    # For the tests of deploy/; no cluster needs them.
+    build.ensure_helm()
+    if level is levels.Level.NODE:
+        images.build("operator")
+    _say(f"ready for level {level}: binaries in {folder}")
 
 
 def _up(options: argparse.Namespace) -> None:

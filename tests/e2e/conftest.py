@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -151,7 +150,6 @@ def _remove(place: Deployed) -> None:
     kubectl.run("delete", harness.RUNS, "--all", "-n", namespace, "--ignore-not-found", "--timeout=60s")
     kubectl.run("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
     kubectl.run("delete", "persistentvolume", f"{namespace}-{playground.CLAIM}", "--ignore-not-found", "--wait=false")
-    shutil.rmtree(place.volume, ignore_errors=True)
 
 
 def _api_server_port(kubectl: playground.Kubectl) -> int:

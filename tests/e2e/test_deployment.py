@@ -10,6 +10,8 @@ import pytest
 from hack import playground
 from tests.e2e.conftest import DEPLOYMENT, Deployed
 
+pytestmark = pytest.mark.timeout(300)  # the first one builds the image, unless `make setup` just did
+
 # Whether process 1 is one that may do nothing, as the operator itself sees it.
 _CONFINED = """
 import json, os, pathlib

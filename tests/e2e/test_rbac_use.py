@@ -7,10 +7,14 @@ missed; what is used without a right never is.
 
 import pathlib
 
+import pytest
+
 from hack import playground
 from hack.deployment import rendering, rights
 from tests import harness
 from tests.e2e.conftest import Agents, Deployed
+
+pytestmark = pytest.mark.timeout(300)  # as in test_deployment
 
 
 def test_the_rare_paths_are_taken(deployed: Deployed) -> None:
