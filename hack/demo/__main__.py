@@ -59,6 +59,8 @@ def _down(kind: str) -> int:
         if process is not None:
             process.stop()
     kubectl = targets.find(kind)
+    if kubectl is not None and kind == "current":
+        targets.refuse_beside_an_install(kubectl)
     if kubectl is not None and kind != "local":
         _remove_from(kubectl)
     targets.tear_down(kind)

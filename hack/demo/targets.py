@@ -57,6 +57,21 @@ def find(kind: str) -> playground.Kubectl | None:
     return playground.Kubectl(kubeconfig=kubeconfig) if kubeconfig.exists() else None
 
 
+def refuse_beside_an_install(kubectl: playground.Kubectl) -> None:
+    """Raises PlaygroundError where an operator is installed already.
+
+    It would fight the demo's for the same AgentRuns, and share its namespace, which goes with the demo.
+    """
+    found = kubectl.run(
+        *("get", "deployments", "--all-namespaces", "-o", "name"), "-l", "app.kubernetes.io/name=agentrun-operator"
+    )
+    if found.strip():
+        raise playground.PlaygroundError(
+            "An operator is installed in this cluster, and a demo beside it would share its rights and its namespace; "
+            "apply an AgentRun of your own (docs/install.md), or use CLUSTER=local"
+        )
+
+
 def tear_down(kind: str) -> None:
     """Stop what ``prepare`` started; a cluster of yours is left alone."""
     if kind == "local":
@@ -154,6 +169,7 @@ def _current() -> Target:
             "(hack/images/agent.Dockerfile builds it)"
         )
     kubectl = playground.Kubectl(kubeconfig=None)
+    refuse_beside_an_install(kubectl)
     context = kubectl.run("config", "current-context").strip()
     return Target(
         kubectl=kubectl, image=image, volume=None, data_path=None, in_pod_api=True, words=f"your context {context}"
