@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import yaml
 
+from agentrun_operator import models
 from hack.deployment import rendering
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -66,6 +67,16 @@ def test_a_block_does_what_it_says(block: str, tmp_path: pathlib.Path) -> None:
     assert settings["AGENTRUN_HISTORY_LIMIT"] == "50"
     assert (claim["storageClassName"], claim["accessModes"]) == ("nfs", ["ReadWriteMany"])
     assert {one["metadata"].get("namespace", "agents") for one in objects} == {"agents"}
+
+
+def test_the_first_run_is_one_that_the_operator_takes() -> None:
+    """A reader may copy it as it stands."""
+    [text] = re.findall(r"kubectl apply -n agents -f - <<'END'\n(.*?)END\n", PAGE, flags=re.DOTALL)
+    body = yaml.safe_load(text)
+    body["metadata"].update(namespace="agents", uid="11111111-1111-4111-8111-111111111111")
+
+    assert models.AgentRun.parse(body).spec.job.image
+    assert set(body["spec"]) <= {field.alias for field in models.AgentRunSpec.model_fields.values()}
 
 
 def test_every_overlay_and_every_set_of_values_is_told_of() -> None:
