@@ -30,6 +30,7 @@ _NSS = ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2")
 ENVIRONMENT = (
     f"PATH={HOME}/bin:/usr/bin:/bin",
     f"PYTHONPATH={HOME}/lib",
+    "PYTHONSAFEPATH=1",
     "PYTHONUNBUFFERED=1",
     "PYTHONDONTWRITEBYTECODE=1",
     "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
