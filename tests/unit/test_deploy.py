@@ -242,6 +242,19 @@ def test_the_settings_are_accepted(install: str) -> None:
 
 
 @pytest.mark.parametrize("install", INSTALLS)
+def test_agents_inherit_the_claim_and_the_reference_to_the_key(install: str) -> None:
+    """And nothing else: what the pod says of the operator itself stays with it."""
+    objects = render(install)
+    config = settings.from_environ(environment(objects))
+
+    inherited = manifest.inheritance.parse_own_pod({"spec": pod_of(objects)}, config)
+
+    assert inherited.claim == ("paperclip-data" if config.data_path else "")
+    assert [entry["name"] for entry in inherited.env] == ["ANTHROPIC_API_KEY"]
+    assert (inherited.env_from, inherited.volumes) == ((), ())
+
+
+@pytest.mark.parametrize("install", INSTALLS)
 def test_probes_ask_what_the_operator_answers(install: str) -> None:
     """Its endpoint is at the port and the path that the probes know; they leave it time to start and to be late."""
     objects = render(install)
