@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from agentrun_operator import models
+from agentrun_operator.models import crd
 from hack.generate import __main__ as generate
-from hack.generate import crd, reference
+from hack.generate import reference
 from tests import builders
 
 CRD = crd.build_crd()

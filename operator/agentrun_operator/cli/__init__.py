@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import agentrun_operator
 from agentrun_operator import errors
-from agentrun_operator.cli import inspect, logs, operator, release, render, validate
+from agentrun_operator.cli import doctor, inspect, logs, operator, release, render, validate
 
 EXIT_TROUBLE = 1
 
@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"agentrun {agentrun_operator.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     operator.add_to(commands)
+    doctor.add_to(commands)
     release.add_to(commands)
     logs.add_to(commands)
     inspect.add_to(commands)

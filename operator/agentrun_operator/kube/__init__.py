@@ -8,18 +8,21 @@ Nothing here retries: only the caller knows whether "no answer" may be tried aga
 """
 
 from agentrun_operator.kube.client import KubeClient, Ref
-from agentrun_operator.kube.connection import connect
+from agentrun_operator.kube.connection import connect, connect_inspector
 from agentrun_operator.kube.credentials import Credentials
 from agentrun_operator.kube.credentials import read as read_credentials
 from agentrun_operator.kube.election import Election, LeaseClient, Terms
 from agentrun_operator.kube.http import HttpKubeClient
+from agentrun_operator.kube.inspection import Greeting, Inspector
 from agentrun_operator.kube.reflector import Mirror, Reflector, Source
 from agentrun_operator.kube.refusal import api_error
 
 __all__ = [
     "Credentials",
     "Election",
+    "Greeting",
     "HttpKubeClient",
+    "Inspector",
     "KubeClient",
     "LeaseClient",
     "Mirror",
@@ -29,5 +32,6 @@ __all__ = [
     "Terms",
     "api_error",
     "connect",
+    "connect_inspector",
     "read_credentials",
 ]

@@ -4,7 +4,7 @@ import functools
 
 from kubernetes.aio import client
 
-from agentrun_operator.kube import credentials
+from agentrun_operator.kube import credentials, inspection
 from agentrun_operator.kube.http import HttpKubeClient
 
 
@@ -19,10 +19,24 @@ async def connect(*, timeout: float, context: str | None = None, watches: int = 
     requests at a time go on for long. Raises SettingsError when neither kind of credentials is found, or the kubeconfig
     is malformed.
     """
+    api, renewal = await _open(timeout, context, watches)
+    return HttpKubeClient(api, timeout=timeout, refused=renewal.renew)
+
+
+async def connect_inspector(*, timeout: float, context: str | None = None) -> inspection.Inspector:  # noqa: ASYNC109 - only stored
+    """As ``connect``, for inspections."""
+    api, renewal = await _open(timeout, context, 0)
+    return inspection.Inspector(api, timeout=timeout, refused=renewal.renew)
+
+
+async def _open(
+    timeout: float,  # noqa: ASYNC109 - only stored
+    context: str | None,
+    watches: int,
+) -> tuple[client.ApiClient, credentials.Renewal]:
     load = functools.partial(credentials.load, context=context)
     configuration = client.Configuration()
     configuration.connection_pool_maxsize = _CONNECTIONS + watches
     known = await load(configuration)
     api = client.ApiClient(configuration)
-    renewal = credentials.Renewal(api, load, known=known, timeout=timeout)
-    return HttpKubeClient(api, timeout=timeout, refused=renewal.renew)
+    return api, credentials.Renewal(api, load, known=known, timeout=timeout)
