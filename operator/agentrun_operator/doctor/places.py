@@ -130,7 +130,7 @@ def check_access_mode(seen: sights.Sights, place: sights.Place) -> Iterable[Find
             sentence = f"ReadWriteOnce, and agents may go to {len(fitting)} nodes: {one_node}"
             yield findings.warned(sentence, place.namespace)
         else:
-            yield findings.passed(f"ReadWriteOnce, and agents go to {len(fitting)} node", place.namespace)
+            yield findings.passed("ReadWriteOnce, and agents go to one node at most", place.namespace)
 
 
 def check_secrets(_seen: sights.Sights, place: sights.Place) -> Iterable[Finding]:
