@@ -11,8 +11,8 @@ from agentrun_operator.cli import doctor, inspect, logs, operator, release, rend
 EXIT_TROUBLE = 1
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns the exit code: 0 fine, 1 it did not work (stderr says why), 2 wrong usage."""
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; what it finds has ``run``, which takes it and returns the exit code."""
     parser = argparse.ArgumentParser(prog="agentrun", description="Run Claude Code agents as Kubernetes Jobs.")
     parser.add_argument("--version", action="version", version=f"agentrun {agentrun_operator.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -23,7 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     inspect.add_to(commands)
     validate.add_to(commands)
     render.add_to(commands)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command. Returns the exit code: 0 fine, 1 it did not work (stderr says why), 2 wrong usage."""
+    arguments = build_parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except errors.AgentRunError as e:
