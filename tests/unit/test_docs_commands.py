@@ -42,7 +42,7 @@ OTHERS = {
     "cat",
     "chown",
 }
-FILTERS = {"grep", "head", "tail", "sort", "cut", "wc", "jq", "sed"}
+FILTERS = {"uniq", "grep", "head", "tail", "sort", "cut", "wc", "jq", "sed"}
 GIVEN = {"run.yaml", "-"}  # files of the reader
 
 VERBS = {

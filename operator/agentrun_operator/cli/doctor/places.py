@@ -25,7 +25,8 @@ async def look(client: kube.Inspector, wanted: wishes.Wishes, found: home.Home, 
             namespace=namespace, phase=None, claim=gone, quotas=gone, tried_job=gone, tried_pod=gone, waiting=gone
         )
     run = wanted.run or _run(namespace)
-    image = run.spec.job.image or config.image or found.inherited.image
+    inherited = found.inherited.image if run.spec.job.inherit_from_operator else ""
+    image = run.spec.job.image or config.image or inherited
     if not image:
         config = config.model_copy(update={"image": _STAND_IN_IMAGE})
     try:
