@@ -266,8 +266,8 @@ def test_a_leader_that_fell_silent_and_one_that_leads(doctor: Doctor) -> None:
     assert doctor(LEADER_ELECTION_LEASE="lead", POD_NAMESPACE=namespace).levels("leader") == [FAIL]
 
     def renewed(seconds: int) -> Report:
-        at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds)
-        lease = {"holderIdentity": "op-0_1", "leaseDurationSeconds": 60, "renewTime": at.isoformat()}
+        at = (dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds)).isoformat(timespec="microseconds")
+        lease = {"holderIdentity": "op-0_1", "leaseDurationSeconds": 60, "renewTime": at}
         doctor.apply("Lease", "lead", "coordination.k8s.io/v1", spec=lease)
         return doctor(LEADER_ELECTION_LEASE="lead", POD_NAMESPACE=namespace)
 
@@ -347,7 +347,6 @@ def test_the_secrets_of_a_run(doctor: Doctor, tmp_path: pathlib.Path) -> None:
 
 def test_a_quota_that_no_run_fits(doctor: Doctor) -> None:
     """And one that is used up, and one with room."""
-    kubectl, namespace = doctor.site.kubectl, doctor.site.namespace
 
     def under(**hard: str) -> Report:
         doctor.apply("ResourceQuota", "agents", spec={"hard": hard})
@@ -361,7 +360,6 @@ def test_a_quota_that_no_run_fits(doctor: Doctor) -> None:
     report = under(**{"limits.memory": "1Gi"})
     assert (report.code, report.levels("quota")) == (1, [FAIL])
     assert "a run never fits: limits.memory" in report.said("quota")
-    kubectl.run("create", "configmap", "taken", "-n", namespace)
     assert under(pods="10").levels("quota") == [PASS]
     pod = {"containers": [{"name": "a", "image": "a"}], "nodeName": kubelet.NODE}
     doctor.apply("Pod", "busy", spec=pod)

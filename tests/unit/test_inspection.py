@@ -144,7 +144,7 @@ async def test_an_answer_that_is_no_json_is_unavailable(tmp_path: pathlib.Path) 
 
 async def test_the_published_schema_is_that_of_agent_runs(tmp_path: pathlib.Path) -> None:
     """Among those of all kinds of our group."""
-    schema = {"properties": {"spec": {}}}
+    schema: dict[str, Any] = {"properties": {"spec": {}}}
     schemas = {"io.paperclip.v1alpha1.AgentRun": schema, "io.paperclip.v1alpha1.AgentRunList": {}}
     async with serving(Server({"components": {"schemas": schemas}}), tmp_path) as client:
         assert await client.get_published_schema() == schema
