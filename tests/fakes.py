@@ -265,13 +265,14 @@ class FakeKube:
             del self.runs[run.namespace, run.name]
         self._leave("delete_run")
 
-    async def cancel_run(self, run: kube.Ref, *, replaced_by: str) -> None:
+    async def cancel_run(self, run: kube.Ref, *, replaced_by: str = "") -> None:
         """Set spec.cancel of the AgentRun with that name and uid, if it is there."""
         await self.enter("cancel_run", run.name)
         body = self.runs.get((run.namespace, run.name))
         if body is not None and body["metadata"]["uid"] == run.uid:
             body["spec"] = {**body["spec"], "cancel": True}
-            body["metadata"]["annotations"] = {names.ANNOTATION_REPLACED_BY: replaced_by}
+            if replaced_by:
+                body["metadata"]["annotations"] = {names.ANNOTATION_REPLACED_BY: replaced_by}
             body["metadata"]["resourceVersion"] = self.next_version()
         self._leave("cancel_run")
 

@@ -63,6 +63,7 @@ LOG_SUFFIXES = (LOG_SUFFIX, STDERR_SUFFIX)
 
 _SLUG_LENGTH = 16
 _HASH_LENGTH = 6
+_UUID_LENGTH = 36
 _ID = re.compile(ID_PATTERN)
 _NOT_SLUG = re.compile(r"[^a-z0-9-]")
 _NOT_LABEL = re.compile(r"[^A-Za-z0-9_.-]")
@@ -77,6 +78,16 @@ def job_name(*, agent_id: str, run_id: str, attempt: int = 0) -> str:
     identity = f"{agent_id}:{run_id}" + (f":{attempt}" if attempt else "")
     digest = hashlib.sha256(identity.encode()).hexdigest()[:_HASH_LENGTH]
     return "-".join(part for part in ("ac", _slug(agent_id), _slug(run_id), digest) if part)
+
+
+def run_name(*, company_id: str, agent_id: str, run_id: str) -> str:
+    """Name of the AgentRun for an orchestrator's run id: the same for the same ids, at most 63 characters.
+
+    ``<agent slug>-<run slug>-<8 hex>``; the hash is over the raw ids, so ids that differ give names that differ.
+    """
+    digest = hashlib.sha256(f"{company_id}:{agent_id}:{run_id}".encode()).hexdigest()[:8]
+    run = _NOT_SLUG.sub("", run_id.lower())[:_UUID_LENGTH].strip("-")
+    return "-".join(part for part in (_slug(agent_id), run, digest) if part)
 
 
 def prompt_secret_name(job: str) -> str:

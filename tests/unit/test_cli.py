@@ -11,7 +11,8 @@ import pytest
 
 import agentrun_operator
 from agentrun_operator import cli, errors, kube, settings
-from agentrun_operator.cli import logs, operator, run_log
+from agentrun_operator.cli import logs, operator
+from agentrun_operator.client import runlog
 from tests import builders, fakes
 
 TRANSCRIPTS = pathlib.Path(__file__).parents[1] / "data" / "transcripts"
@@ -181,8 +182,8 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> fakes.FakeKu
         return made
 
     monkeypatch.setattr(kube, "connect", connect)
-    monkeypatch.setattr(run_log, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(run_log, "_STATUS_SECONDS", 0.002)
+    monkeypatch.setattr(runlog, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(runlog, "_STATUS_SECONDS", 0.002)
     monkeypatch.setenv("AGENTRUN_DATA_PATH", str(tmp_path))
     made.add_run(builders.agent_run(status={}))
     made.pods["team-a", "pod"] = POD

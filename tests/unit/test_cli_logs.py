@@ -15,7 +15,8 @@ import pytest
 from hypothesis import strategies as st
 
 from agentrun_operator import cli, errors, kube, redaction, stream
-from agentrun_operator.cli import logs, moments, run_log, terminal, transcript
+from agentrun_operator.cli import logs, moments, terminal, transcript
+from agentrun_operator.client import runlog
 from tests import builders, fakes
 
 LOG_PATH = "/paperclip/instances/default/run-logs/acme/coder/run-1.pod.ndjson"
@@ -60,8 +61,8 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> fakes.FakeKu
         return made
 
     monkeypatch.setattr(kube, "connect", connect)
-    monkeypatch.setattr(run_log, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(run_log, "_STATUS_SECONDS", 0.002)
+    monkeypatch.setattr(runlog, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(runlog, "_STATUS_SECONDS", 0.002)
     monkeypatch.setenv("AGENTRUN_DATA_PATH", str(tmp_path))
     made.pods["team-a", "pod"] = POD
     return made
@@ -446,8 +447,8 @@ def test_a_file_is_read_often_and_the_api_asked_seldom(
     capsys: pytest.CaptureFixture[str], api: fakes.FakeKube, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     """Once the result is there, the end is looked for sooner."""
-    monkeypatch.setattr(run_log, "_STATUS_SECONDS", 60)
-    monkeypatch.setattr(run_log, "_SOON_SECONDS", 0.01)
+    monkeypatch.setattr(runlog, "_STATUS_SECONDS", 60)
+    monkeypatch.setattr(runlog, "_SOON_SECONDS", 0.01)
     path = log_file(tmp_path)
     path.write_bytes(INIT)
     add_run(api, {**RUNNING, "logPath": LOG_PATH}, job={"inheritFromOperator": False})
@@ -463,14 +464,14 @@ def test_a_file_is_read_often_and_the_api_asked_seldom(
         await asyncio.sleep(0.03)
         api.runs["team-a", "fix-login"]["status"]["phase"] = "Succeeded"
 
-    started = run_log.RunLog._started  # noqa: SLF001 - where the play begins
+    started = runlog.RunLog._started  # noqa: SLF001 - where the play begins
 
-    async def start(self: run_log.RunLog) -> Any:  # noqa: ANN401 - JSON
+    async def start(self: runlog.RunLog) -> Any:  # noqa: ANN401 - JSON
         playing.append(asyncio.create_task(play()))
         return await started(self)
 
     playing: list[asyncio.Task[None]] = []
-    monkeypatch.setattr(run_log.RunLog, "_started", start)
+    monkeypatch.setattr(runlog.RunLog, "_started", start)
     code, out, err = run(capsys, "fix-login", "-n", "team-a", "-f")
     assert (code, out, err) == (0, "● model opus · session s-1\n✔ success\n", "")
     assert playing[0].done()
@@ -527,7 +528,7 @@ def test_following_goes_on_with_the_next_attempt(
     capsys: pytest.CaptureFixture[str], api: fakes.FakeKube, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One log after the other, and a word in between."""
-    monkeypatch.setattr(run_log, "_STATUS_SECONDS", 0.01)
+    monkeypatch.setattr(runlog, "_STATUS_SECONDS", 0.01)
     first = log_file(tmp_path)
     first.write_bytes(INIT)
     second = LOG_PATH.removesuffix(".pod.ndjson") + ".1.pod.ndjson"

@@ -17,6 +17,7 @@ LAYERS = "Modules are layered; every module is assigned a layer"
 KOPF = "Only handlers and the command that starts the operator know kopf"
 KUBERNETES = "Only kube talks to the Kubernetes client library"
 PURE = "The core is pure: no I/O, no threads, no clock, no chance"
+CLIENT = "The client knows nothing of how an operator works"
 HANDLERS = "Handler modules do not import each other"
 
 
@@ -81,6 +82,13 @@ def test_an_unspoilt_copy_passes(source_root: Path) -> None:
         ("errors", "import agentrun_operator.status", {LAYERS}),
         ("kube.http", "from agentrun_operator import runner", {LAYERS}),
         ("stream", "from agentrun_operator import facts", {LAYERS}),
+        ("client.hub", "from agentrun_operator import manifest", {CLIENT}),
+        ("client", "from agentrun_operator import runner", {CLIENT}),
+        ("client.aio", "from kubernetes.aio import client", {KUBERNETES}),
+        ("client", "from agentrun_operator import cli", {LAYERS}),
+        ("client", "from agentrun_operator import handlers", {LAYERS}),
+        ("runner", "from agentrun_operator import client", {LAYERS}),
+        ("handlers.runs", "from agentrun_operator import client", {LAYERS}),
         ("handlers.login", "from agentrun_operator.handlers import runs", {HANDLERS}),
         ("helpers", '"""A module that nobody gave a room."""', {LAYERS}),
     ],

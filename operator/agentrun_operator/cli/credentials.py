@@ -1,30 +1,22 @@
 """The secret values of a run, so that they can be kept out of what ``agentrun logs`` shows."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from agentrun_operator import errors, facts, kube, manifest, models, redaction, runner, settings
 from agentrun_operator.cli import transcript
+from agentrun_operator.client import runlog
 from agentrun_operator.manifest import inheritance, secrets
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Known:
-    """``gaps``: sentences about what is not known, and so not taken out."""
-
-    redactor: redaction.Redactor
-    gaps: tuple[str, ...] = ()
-
-
-async def read(client: kube.KubeClient, config: settings.Settings, body: Mapping[str, Any]) -> Known:
+async def read(client: kube.KubeClient, config: settings.Settings, body: Mapping[str, Any]) -> runlog.Known:
     """What can be learned about the secrets of the AgentRun ``body``. Raises UnavailableError."""
     gaps: list[str] = []
     try:
         run = models.AgentRun.parse(body)
         found = await _find(client, config, run, gaps)
     except errors.InvalidRunError as e:
-        return Known(redaction.Redactor(), (f"the secrets of the run are not known, and are not redacted: {e}",))
+        return runlog.Known(redaction.Redactor(), (f"the secrets of the run are not known, and are not redacted: {e}",))
     data: dict[str, Mapping[str, bytes]] = {}
     for name in sorted({name for sources in found for name in sources.names}):
         try:
@@ -33,7 +25,7 @@ async def read(client: kube.KubeClient, config: settings.Settings, body: Mapping
             gaps.append(f"values of Secret {name} could not be read and are not redacted: {e}")
     values = [value for sources in found for value in sources.pick(data)]
     # What is rendered has no control characters any more, not even a tab.
-    return Known(redaction.Redactor([*values, *map(transcript.clean, values)]), tuple(gaps))
+    return runlog.Known(redaction.Redactor([*values, *map(transcript.clean, values)]), tuple(gaps))
 
 
 async def _find(

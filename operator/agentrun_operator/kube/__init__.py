@@ -9,7 +9,7 @@ Nothing here retries: only the caller knows whether "no answer" may be tried aga
 
 from agentrun_operator.kube.client import KubeClient, Ref
 from agentrun_operator.kube.connection import connect, connect_inspector
-from agentrun_operator.kube.credentials import Credentials
+from agentrun_operator.kube.credentials import Credentials, default_namespace
 from agentrun_operator.kube.credentials import read as read_credentials
 from agentrun_operator.kube.election import Election, LeaseClient, Terms
 from agentrun_operator.kube.http import HttpKubeClient
@@ -33,5 +33,6 @@ __all__ = [
     "api_error",
     "connect",
     "connect_inspector",
+    "default_namespace",
     "read_credentials",
 ]

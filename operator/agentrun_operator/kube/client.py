@@ -101,8 +101,10 @@ class KubeClient(Protocol):
     async def delete_run(self, run: Ref) -> None:
         """Delete exactly this AgentRun. One that is not there, or is another by now, is no error."""
 
-    async def cancel_run(self, run: Ref, *, replaced_by: str) -> None:
-        """Set spec.cancel of exactly this run and note for whom. One that is not there, or is cancelled, is no error.
+    async def cancel_run(self, run: Ref, *, replaced_by: str = "") -> None:
+        """Set spec.cancel of exactly this run and note for whom, if for anybody.
+
+        One that is not there, or is cancelled, is no error.
 
         Raises ConflictError when somebody else changed it at the same moment.
         """

@@ -20,6 +20,8 @@ from agentrun_operator import errors
 
 _log = structlog.get_logger(__name__)
 
+_POD_NAMESPACE = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_DEFAULT_NAMESPACE = "default"
 _LEAST_SECONDS = 5.0  # from one reading to the next: an exec plugin may ask a service each time
 _TOKEN = "BearerToken"  # noqa: S105 - the library's name for it
 
@@ -41,6 +43,24 @@ class Credentials:
 async def read(context: str | None = None) -> Credentials:
     """What the files say now. Raises SettingsError."""
     return await load(client.Configuration(), context)
+
+
+def default_namespace(context: str | None = None) -> str:
+    """The namespace that kubectl would take: the context's own, in a pod the pod's, else ``default``.
+
+    Raises SettingsError for a kubeconfig that has no such context.
+    """
+    if context is None and _POD_NAMESPACE.is_file():
+        return _POD_NAMESPACE.read_text(encoding="utf-8").strip() or _DEFAULT_NAMESPACE
+    try:
+        contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+    except config_exception.ConfigException as e:
+        raise errors.SettingsError(f"No way to reach Kubernetes: {e}. Set KUBECONFIG, or run inside a pod.") from e
+    found = next((c for c in contexts if c["name"] == context), None) if context else active
+    if found is None:
+        known = ", ".join(c["name"] for c in contexts)
+        raise errors.SettingsError(f"--context {context}: the kubeconfig has no such context, only {known}")
+    return str((found.get("context") or {}).get("namespace") or _DEFAULT_NAMESPACE)
 
 
 async def load(configuration: client.Configuration, context: str | None) -> Credentials:

@@ -59,6 +59,10 @@ class HttpKubeClient:
     def all_pods(self, namespace: str = "") -> "Objects[facts.PodFacts]":
         return Objects(self, "/api/v1", "pods", namespace, facts.parse_pod)
 
+    def all_runs(self, namespace: str = "") -> "Objects[Mapping[str, Any]]":
+        """AgentRuns as JSON in ``namespace`` ("" = everywhere), to be listed or mirrored."""
+        return Objects(self, _RUNS, names.PLURAL, namespace, _without_bookkeeping, selector="")
+
     async def list_jobs(self, namespace: str = "", labels: Mapping[str, str] | None = None) -> list[facts.JobFacts]:
         return (await self.all_jobs(namespace).list(labels))[0]
 
@@ -186,19 +190,29 @@ class HttpKubeClient:
         patch = {"metadata": {"finalizers": list(finalizers), "resourceVersion": version}}
         await self._request("PATCH", _run_path(run), body=patch, content_type=_MERGE_PATCH)
 
+    async def create_run(self, run: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Create an AgentRun; unknown fields are refused. Raises AlreadyExistsError, RejectedError."""
+        path = f"{_RUNS}/namespaces/{run['metadata']['namespace']}/{names.PLURAL}"
+        return await self._request("POST", path, query={"fieldValidation": "Strict"}, body=run)
+
+    async def list_run_events(self, run: Ref) -> list[Mapping[str, Any]]:
+        """The Kubernetes Events on exactly this AgentRun."""
+        query = {"fieldSelector": f"involvedObject.uid={run.uid}"}
+        answer = await self._request("GET", f"/api/v1/namespaces/{run.namespace}/events", query=query)
+        return list(answer.get("items") or ())
+
     async def delete_run(self, run: Ref) -> None:
         with contextlib.suppress(errors.NotFoundError, errors.ConflictError):
             await self._request("DELETE", _run_path(run), body={"preconditions": {"uid": run.uid}})
 
-    async def cancel_run(self, run: Ref, *, replaced_by: str) -> None:
+    async def cancel_run(self, run: Ref, *, replaced_by: str = "") -> None:
         with contextlib.suppress(errors.NotFoundError):
             body = await self.get_run(run.namespace, run.name)
             if body["metadata"]["uid"] != run.uid or body["spec"].get("cancel"):
                 return
-            metadata = {
-                "resourceVersion": body["metadata"]["resourceVersion"],
-                "annotations": {names.ANNOTATION_REPLACED_BY: replaced_by},
-            }
+            metadata: dict[str, Any] = {"resourceVersion": body["metadata"]["resourceVersion"]}
+            if replaced_by:
+                metadata["annotations"] = {names.ANNOTATION_REPLACED_BY: replaced_by}
             patch = {"metadata": metadata, "spec": {"cancel": True}}
             await self._request("PATCH", _run_path(run), body=patch, content_type=_MERGE_PATCH)
 
@@ -343,10 +357,12 @@ class Objects(Generic[T]):
     plural: str
     namespace: str
     parse: Callable[[Mapping[str, Any]], T]
+    selector: str = _SELECTOR
 
     async def list(self, labels: Mapping[str, str] | None = None) -> tuple[list[T], str]:
         """All that carry ``labels``, and the version of the list. Raises ApiError."""
-        selector = ",".join([_SELECTOR, *(f"{key}={value}" for key, value in (labels or {}).items())])
+        wanted = [f"{key}={value}" for key, value in (labels or {}).items()]
+        selector = ",".join(filter(None, [self.selector, *wanted]))
         found, version = [], ""
         async for page in self.client.list_pages(self._path, selector):
             found += [self.parse(item) for item in page["items"] or ()]  # Go writes an empty list as null, too
@@ -355,7 +371,7 @@ class Objects(Generic[T]):
 
     def watch(self, query: Mapping[str, str]) -> AsyncIterator[bytes]:
         """The lines of a watch. Raises ApiError when it breaks."""
-        return self.client.watch_lines(self._path, {"labelSelector": _SELECTOR, **query})
+        return self.client.watch_lines(self._path, {"labelSelector": self.selector, **query})
 
     @property
     def _path(self) -> str:
@@ -364,6 +380,12 @@ class Objects(Generic[T]):
 
 def _in_namespace(api: str, plural: str, namespace: str) -> str:
     return f"{api}/namespaces/{namespace}/{plural}" if namespace else f"{api}/{plural}"
+
+
+def _without_bookkeeping(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object without ``managedFields``, which are longer than all the rest and tell a reader nothing."""
+    kept = {key: value for key, value in body.get("metadata", {}).items() if key != "managedFields"}
+    return {**body, "metadata": kept}
 
 
 def _run_path(run: Ref) -> str:
