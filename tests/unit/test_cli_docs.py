@@ -4,6 +4,7 @@
 you commit.
 """
 
+import argparse
 import os
 import pathlib
 import re
@@ -17,6 +18,7 @@ from agentrun_operator import cli
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "cli.md"
 EXAMPLE = re.compile(r"```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)```", re.DOTALL)
+SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL))
 COMMANDS = [found["command"] for found in EXAMPLE.finditer(PAGE.read_text())]
 
 
@@ -48,9 +50,23 @@ def test_every_command_has_a_section_with_two_examples(capsys: pytest.CaptureFix
     """And says what its exit codes mean."""
     with pytest.raises(SystemExit):
         cli.main(["--help"])
-    listed = re.findall(r"^    (\w+) ", capsys.readouterr().out, flags=re.MULTILINE)
+    listed = re.findall(r"^    (\w+)(?: |$)", capsys.readouterr().out, flags=re.MULTILINE)
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL))
     assert set(listed) == set(sections) != set()
     for name, text in sections.items():
         assert len([c for c in EXAMPLE.findall(text) if f"agentrun {name}" in c[0]]) == 2
         assert "\nExit code: 0 " in text
+
+
+@pytest.mark.parametrize("command", sorted(SECTIONS))
+def test_every_option_is_documented(command: str) -> None:
+    """In the section of its command; those that all have, at the beginning. And none is that is not there."""
+    common = {"--help", "--namespace", "--context", "--all-namespaces", "--output"}
+    (commands,) = [a for a in cli.build_parser()._actions if isinstance(a, argparse._SubParsersAction)]  # noqa: SLF001
+    actions = commands.choices[command]._actions  # noqa: SLF001 - argparse has no other way to them
+    options = {option for action in actions for option in action.option_strings if option.startswith("--")}
+    shown = EXAMPLE.sub("", SECTIONS[command])
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", shown))
+    assert options - common - named == set()
+    everybody = {option for c in commands.choices.values() for a in c._actions for option in a.option_strings}  # noqa: SLF001
+    assert named - everybody - {"--filename"} == set()

@@ -6,7 +6,25 @@ from collections.abc import Sequence
 
 import agentrun_operator
 from agentrun_operator import errors
-from agentrun_operator.cli import doctor, inspect, logs, operator, release, render, validate
+from agentrun_operator.cli import (
+    cancel,
+    completion,
+    cost,
+    describe,
+    doctor,
+    documents,
+    get,
+    inspect,
+    logs,
+    operator,
+    release,
+    render,
+    retry,
+    run,
+    top,
+    transcript,
+    validate,
+)
 
 EXIT_TROUBLE = 1
 
@@ -16,13 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="agentrun", description="Run Claude Code agents as Kubernetes Jobs.")
     parser.add_argument("--version", action="version", version=f"agentrun {agentrun_operator.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    operator.add_to(commands)
-    doctor.add_to(commands)
-    release.add_to(commands)
-    logs.add_to(commands)
-    inspect.add_to(commands)
-    validate.add_to(commands)
-    render.add_to(commands)
+    for command in (run, get, describe, top, logs, cancel, retry, cost, validate, render, inspect, doctor, operator, release):
+        command.add_to(commands)
+    completion.add_to(commands, build_parser)
     return parser
 
 
@@ -32,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except errors.AgentRunError as e:
-        sys.stderr.write(f"agentrun {arguments.command}: {e}\n")
+        text = transcript.clean(str(e))
+        documents.write(sys.stderr, f"agentrun {arguments.command}: {text}\n")
         return EXIT_TROUBLE
     except KeyboardInterrupt:
         return EXIT_TROUBLE

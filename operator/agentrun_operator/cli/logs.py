@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from agentrun_operator import errors, redaction, settings, stream
-from agentrun_operator.cli import documents, moments, run_log, terminal, transcript, validate
+from agentrun_operator.cli import cluster, documents, moments, run_log, terminal, transcript, validate
 
 _CHUNK_BYTES = 64 * 1024
 
@@ -38,8 +38,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("name", nargs="?", help="name of the AgentRun")
     source.add_argument("--file", metavar="F", help="a saved log; - is standard input")
-    parser.add_argument("-n", "--namespace", default="default", help="namespace of the AgentRun (default: default)")
-    parser.add_argument("--context", help="context of the kubeconfig")
+    cluster.add_to(parser)
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
     parser.add_argument(
         "--attempt", type=int, metavar="N", help="an earlier attempt of the run, from 0 (default: the last)"

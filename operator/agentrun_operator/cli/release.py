@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from agentrun_operator import errors, facts, kube, names
-from agentrun_operator.cli import documents
+from agentrun_operator.cli import cluster, documents
 
 EXIT_LEFT = 1
 
@@ -71,10 +71,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
         "Exit code: 0 nothing waits any more, 1 something was left or could not be changed, 2 wrong usage.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("-n", "--namespace", default="default", help="namespace of the AgentRuns (default: default)")
-    where.add_argument("-A", "--all-namespaces", action="store_true", help="the AgentRuns of all namespaces")
-    parser.add_argument("--context", help="context of the kubeconfig")
+    cluster.add_to(parser, everywhere=True)
     parser.add_argument("--all", action="store_true", help="also AgentRuns that nobody deletes: they stay, and lose it")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--force", action="store_true", help="also where an operator seems to be at work")
@@ -83,9 +80,10 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
 
 async def _run(arguments: argparse.Namespace) -> int:
     wishes = Wishes(everything=arguments.all, dry_run=arguments.dry_run, force=arguments.force)
+    namespace = cluster.namespace_of(arguments)
     client = await kube.connect(timeout=_REQUEST_SECONDS, context=arguments.context)
     try:
-        return await release(client, "" if arguments.all_namespaces else arguments.namespace, wishes)
+        return await release(client, namespace, wishes)
     finally:
         await client.close()
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 
 from agentrun_operator import kube, settings
-from agentrun_operator.cli import credentials
+from agentrun_operator.cli import cluster, credentials
 from agentrun_operator.client import runlog
 
 
@@ -14,10 +14,9 @@ async def read(
 ) -> AsyncIterator[bytes]:
     """The log of the run that ``arguments`` name. Raises NoLogError, ApiError, SettingsError."""
     config = settings.from_environ(os.environ)
+    namespace = cluster.namespace_of(arguments)
     client = await kube.connect(timeout=config.request_timeout_seconds, context=arguments.context)
-    wanted = runlog.Wanted(
-        namespace=arguments.namespace, name=arguments.name, follow=arguments.follow, attempt=arguments.attempt
-    )
+    wanted = runlog.Wanted(namespace=namespace, name=arguments.name, follow=arguments.follow, attempt=arguments.attempt)
     log = runlog.RunLog(
         client, config, wanted, find_secrets=lambda body: credentials.read(client, config, body), tell=tell
     )

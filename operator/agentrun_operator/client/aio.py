@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import structlog
 
-from agentrun_operator import errors, kube, models, redaction, settings, stream
+from agentrun_operator import errors, kube, models, redaction, settings, shapes, stream
 from agentrun_operator.client import costs, faults, hub, runlog, submission
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class AsyncClient:
         ``namespace`` None is the one that kubectl would take. ``config`` says with ``data_path`` and ``data_mount``
         where the shared volume is mounted here, if it is: transcripts are then read from it. Raises SettingsError.
         """
-        _leave_logging_to_the_program()
+        leave_logging_to_the_program()
         place = kube.default_namespace(context) if namespace is None else namespace
         api = await kube.connect(timeout=_REQUEST_SECONDS, context=context, watches=16)
         return cls(api, namespace=place, config=config, patience=patience)
@@ -110,7 +110,12 @@ class AsyncClient:
         await self.close()
 
     async def submit(
-        self, spec: submission.Spec, *, name: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        spec: submission.Spec,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> models.AgentRun:
         """Create a run, once: with the same ``runId``, or the same ``name``, a second call gives the first one's run.
 
@@ -120,8 +125,7 @@ class AsyncClient:
         """
         chosen = name or submission.name_of(spec) or f"run-{secrets.token_hex(5)}"
         body = submission.build_run(spec, namespace=self._place(), name=chosen)
-        if labels:
-            body["metadata"]["labels"] = dict(labels)
+        body["metadata"].update(shapes.present(labels=labels or None, annotations=annotations or None))
 
         async def create() -> Mapping[str, Any]:
             try:
@@ -347,7 +351,7 @@ def _version(run: models.AgentRun) -> int:
     return int(run.metadata.resource_version or 0)
 
 
-def _leave_logging_to_the_program() -> None:
+def leave_logging_to_the_program() -> None:
     """Hand our few log events to ``logging``; without that, structlog would print them on standard output."""
     if not structlog.is_configured():
         structlog.configure(

@@ -37,18 +37,31 @@ class Cost:
         """With one more run."""
         status = run.status
         usage = status.usage or models.Usage()
+        one = Cost(
+            key=(),
+            runs=1,
+            failed=int(status.phase is models.Phase.FAILED),
+            usd=_usd(status.cost_usd),
+            unpriced=int(status.cost_usd is None and usage.output_tokens > 0),
+            usage=usage,
+        )
+        return self.plus_all(one)
+
+    def plus_all(self, other: "Cost") -> "Cost":
+        """With all that ``other`` sums up; the key stays."""
+        mine, others = self.usage, other.usage
         return Cost(
             key=self.key,
-            runs=self.runs + 1,
-            failed=self.failed + (status.phase is models.Phase.FAILED),
-            usd=self.usd + _usd(status.cost_usd),
-            unpriced=self.unpriced + (status.cost_usd is None and usage.output_tokens > 0),
+            runs=self.runs + other.runs,
+            failed=self.failed + other.failed,
+            usd=self.usd + other.usd,
+            unpriced=self.unpriced + other.unpriced,
             usage=models.Usage(
-                input_tokens=self.usage.input_tokens + usage.input_tokens,
-                output_tokens=self.usage.output_tokens + usage.output_tokens,
-                cache_read_tokens=self.usage.cache_read_tokens + usage.cache_read_tokens,
-                cache_creation_tokens=self.usage.cache_creation_tokens + usage.cache_creation_tokens,
-                estimated=True if self.usage.estimated or usage.estimated else None,
+                input_tokens=mine.input_tokens + others.input_tokens,
+                output_tokens=mine.output_tokens + others.output_tokens,
+                cache_read_tokens=mine.cache_read_tokens + others.cache_read_tokens,
+                cache_creation_tokens=mine.cache_creation_tokens + others.cache_creation_tokens,
+                estimated=True if mine.estimated or others.estimated else None,
             ),
         )
 

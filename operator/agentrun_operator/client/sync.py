@@ -86,10 +86,15 @@ class Client:
         self.close()
 
     def submit(
-        self, spec: submission.Spec, *, name: str | None = None, labels: Mapping[str, str] | None = None
+        self,
+        spec: submission.Spec,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> models.AgentRun:
         """See ``AsyncClient.submit``."""
-        return self._call(self._client.submit(spec, name=name, labels=labels))
+        return self._call(self._client.submit(spec, name=name, labels=labels, annotations=annotations))
 
     def get(self, run: aio.Run) -> models.AgentRun:
         """See ``AsyncClient.get``."""

@@ -1,0 +1,102 @@
+"""``agentrun get``: AgentRuns in a table, or as they are."""
+
+import argparse
+import datetime
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentrun_operator import models
+from agentrun_operator.cli import cells, cluster, table
+
+_SHORT = 8  # characters of a session's id
+
+
+def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of sub-parsers private
+    """Add the sub-command."""
+    parser = commands.add_parser(
+        "get",
+        help="list AgentRuns",
+        description=textwrap.fill(
+            "List AgentRuns, oldest first, with what became of them; or those that are named. -o wide shows more, json "
+            "and yaml the objects as they are.",
+            width=100,
+        ),
+        epilog="examples:\n"
+        "  agentrun get\n"
+        "  agentrun get -A --company acme --phase Failed\n"
+        "  agentrun get fix-login -o json | jq .status.usage\n\n"
+        "Exit code: 0 they are shown, 1 one is not there or the cluster did not answer, 2 wrong usage.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="AgentRuns (default: all)")
+    cluster.add_to(parser, everywhere=True)
+    cluster.add_filters_to(parser)
+    parser.add_argument(
+        "--phase", choices=[str(phase) for phase in models.Phase], action="append", help="only these; may be repeated"
+    )
+    cluster.add_output_to(parser, "wide", what="the objects")
+    parser.set_defaults(run=lambda arguments: cluster.run(arguments, lambda session: _get(arguments, session)))
+
+
+async def _get(arguments: argparse.Namespace, session: cluster.Session) -> int:
+    if arguments.names:
+        bodies: list[Mapping[str, Any]] = [
+            await session.api.get_run(session.namespace, name) for name in arguments.names
+        ]
+    else:
+        bodies = await session.list(**cluster.filters(arguments))
+    if arguments.phase:
+        bodies = [body for body in bodies if cells.phase(models.AgentRun.parse(body)) in arguments.phase]
+    if arguments.output in {"json", "yaml"}:
+        one = len(arguments.names) == 1 and len(bodies) == 1
+        cluster.write(arguments, bodies[0] if one else {"apiVersion": "v1", "kind": "List", "items": bodies})
+        return 0
+    if not bodies:
+        where = f"in the namespace {session.namespace}" if session.namespace else "in any namespace"
+        cluster.note(arguments, f"there is no such AgentRun {where}; -A looks everywhere")
+        return 0
+    runs = [models.AgentRun.parse(body) for body in bodies]
+    show(runs, namespaces=not session.namespace, wide=arguments.output == "wide")
+    return 0
+
+
+def show(runs: Sequence[models.AgentRun], *, namespaces: bool, wide: bool) -> None:
+    """Print a table of them."""
+    now = datetime.datetime.now(datetime.UTC)
+    columns = [
+        *([table.Column("NAMESPACE", least=6)] if namespaces else ()),
+        table.Column("NAME", least=24),
+        table.Column("PHASE"),
+        table.Column("REASON", least=8),
+        table.Column("AGENT", least=8),
+        table.Column("MODEL", least=6, optional=True),
+        table.Column("TURNS", right=True),
+        table.Column("COST", right=True),
+        table.Column("AGE", right=True),
+    ]
+    if wide:
+        columns += [table.Column(title, least=8) for title in ("COMPANY", "TASK", "SESSION", "NODE")]
+        columns += [table.Column("EXIT", right=True), table.Column("LAST-OUTPUT", right=True)]
+    rows = []
+    for run in runs:
+        cost = cells.dollars(run.status.cost_usd)
+        row: list[table.Cell | str] = [run.metadata.namespace] if namespaces else []
+        row += [run.metadata.name, table.Cell(cells.phase(run), cells.style(run)), cells.reason(run), run.spec.agent.id]
+        row += [run.status.model or "", "" if run.status.turns is None else str(run.status.turns), cost]
+        row += [cells.age(run.metadata.creation_timestamp, now), *(_wide(run, now) if wide else ())]
+        rows.append(row)
+    table.show(columns, rows)
+
+
+def _wide(run: models.AgentRun, now: datetime.datetime) -> list[str]:
+    session = run.status.session.id if run.status.session else None
+    code = run.status.exit.code if run.status.exit else None
+    return [
+        run.spec.company_id,
+        run.spec.task_id or "",
+        (session or "")[:_SHORT],
+        run.status.node_name or "",
+        "" if code is None else str(code),
+        cells.age(run.status.last_output_time, now),
+    ]
