@@ -106,8 +106,8 @@ class Runs(fakes.FakeSource[Mapping[str, Any]]):
                     self.api.told[place] = at + 1
                     self.api.set(place[1], self.api.story[at], namespace=place[0], shown=False)
                     yield msgspec.json.encode({"type": "MODIFIED", "object": body})
-            if not self.api.lines[PLURAL].empty():
-                line = self.api.lines[PLURAL].get_nowait()
+            if not self.api.story or not self.api.lines[PLURAL].empty():
+                line = await self.api.lines[PLURAL].get()
                 if isinstance(line, Exception):
                     raise line
                 if line is None:

@@ -269,8 +269,9 @@ async def test_cancel_says_what_is_wanted(runs: client.AsyncClient, api: fakerun
         ({"id": "s-1", "cwd": "/paperclip"}, True, {"id": "s-1", "cwd": "/paperclip"}),
         ({"id": "s-1", "cwd": "/paperclip"}, False, None),
         ({"id": "s-1", "clear": True}, True, None),
-        ({"cwd": "/paperclip"}, True, None),
-        (None, True, None),
+        ({"cwd": "/paperclip"}, True, {"id": "s-0"}),
+        (None, True, {"id": "s-0"}),
+        (None, False, None),
     ],
 )
 async def test_a_retry_is_a_run_of_its_own(

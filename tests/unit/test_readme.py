@@ -10,7 +10,14 @@ from agentrun_operator import models
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = sorted(
-    page for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("hack/*/*.md")] if page.is_file()
+    page
+    for page in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("hack/*/*.md"),
+        *ROOT.glob("examples/**/*.md"),
+    ]
+    if page.is_file()
 )
 
 

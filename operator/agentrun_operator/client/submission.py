@@ -63,11 +63,14 @@ def differences(wanted: Mapping[str, Any], there: models.AgentRun) -> list[str]:
 def session_after(run: models.AgentRun) -> models.Session | None:
     """The session that the agent's next run continues; None: it has to begin a new one.
 
-    That is so if the run began none, or if it says that its session must not be resumed (``status.session.clear``).
+    That is so if the run says that its session must not be resumed (``status.session.clear``), or knows of none. A run
+    that never came to its agent leaves the session as it was that it was to continue.
     """
     session = run.status.session
-    if session is None or session.id is None or session.clear:
+    if session is not None and session.clear:
         return None
+    if session is None or session.id is None:
+        return run.spec.session
     return models.Session.resume(session.id, session.cwd)
 
 
