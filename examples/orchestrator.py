@@ -199,4 +199,9 @@ async def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    try:
+        sys.exit(asyncio.run(main()))
+    except KeyboardInterrupt:
+        sys.exit("The agents go on with what they do. Start this again to give them the rest.")
+    except errors.AgentRunError as e:
+        sys.exit(str(e))

@@ -341,6 +341,7 @@ async def test_a_transcript_goes_on_after_its_connection_broke(
     run = await runs.submit(SPEC)
     api.set(NAME, fakeruns.RUNNING)
     api.pod_logs["pod"] = [b"".join(fakeruns.LOG)[:100]]
+    api.fail["get_run"] = [AWAY]
     api.fail_late["read_pod_log"] = [AWAY]
     told: list[str] = []
     events = []

@@ -31,7 +31,7 @@ _QUIET_SECONDS = 120.0  # from then on silence is worth a colour
 _HEAD_LINES = 4
 _ORDER = [models.Phase.RUNNING, models.Phase.PENDING, models.Phase.QUEUED, models.Phase.SUSPENDED]
 _COLUMNS = (
-    table.Column("NAME", least=14),
+    table.Column("NAME", least=20),
     table.Column("AGENT", least=7),
     table.Column("PHASE"),
     table.Column("TURNS", right=True),
@@ -39,7 +39,7 @@ _COLUMNS = (
     table.Column("TAIL", right=True),
     table.Column("OUTPUT", least=6),
     table.Column("DOING", least=4),
-    table.Column("AGE", right=True),
+    table.Column("AGE", right=True, optional=True),
 )
 
 

@@ -258,9 +258,10 @@ class AsyncClient:
 
         It comes from the log file, where the shared volume is mounted here, else from the pod, as long as that exists.
         What has the shape of a token is taken out, and so is each value in ``hide``. ``tell`` gets sentences that are
-        no part of it. Raises NoLogError.
+        no part of it. Raises NoLogError, RunGoneError.
         """
         namespace, name = self._where(run)
+        await self.get(run)  # or it is refused, or waited for
         wanted = runlog.Wanted(namespace=namespace, name=name, follow=follow, attempt=attempt)
         redactor = redaction.Redactor(hide)
 
