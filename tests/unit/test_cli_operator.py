@@ -1,14 +1,16 @@
 """How the operator's process ends: also when kopf does not."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import pytest
 
-from agentrun_operator import settings
+from agentrun_operator import metrics, settings
 from agentrun_operator.cli import operator
 from tests import fakes
 
@@ -18,6 +20,9 @@ class Kopf:
 
     def __init__(self, *, hangs: bool) -> None:
         self.codes: list[int] = []  # of processes that were ended by force
+        self.port = 0  # to be looked at while kopf works
+        self.scraped = ""
+        self.meters: metrics.Metrics | None = None
         self._hangs = hangs
         self._over: Callable[[], object] = lambda: None
 
@@ -29,6 +34,9 @@ class Kopf:
         for handler in registry._activities.get_all_handlers():  # noqa: SLF001 - kopf has no public way
             if handler.activity.value == "cleanup":
                 await handler.fn(memo=memo)
+        self.meters = memo.meters
+        if self.port:
+            self.scraped = await _scrape(self.port)
         if self._hangs:
             await over.wait()
 
@@ -48,9 +56,18 @@ def test_as_many_files_may_be_open_as_can_be_allowed() -> None:
     assert done.stdout == "(512, 512)\n"
 
 
-@pytest.mark.parametrize("kopf", [Kopf(hangs=False), Kopf(hangs=True)], ids=["ends", "hangs"])
-async def test_the_process_ends_even_if_kopf_does_not(monkeypatch: pytest.MonkeyPatch, kopf: Kopf) -> None:
-    """Alive and deaf is worse than started anew. In good order nothing is forced, and all is let go of."""
+async def _scrape(port: int) -> str:
+    async with asyncio.timeout(5), aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                    return await answer.text()
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.01)
+
+
+def set_up(monkeypatch: pytest.MonkeyPatch, kopf: Kopf) -> fakes.FakeKube:
+    """Put both in the place of the real ones; the API in memory."""
     api = fakes.FakeKube()
 
     async def connect(**_: Any) -> fakes.FakeKube:
@@ -62,8 +79,37 @@ async def test_the_process_ends_even_if_kopf_does_not(monkeypatch: pytest.Monkey
     monkeypatch.setattr(f"{where}.kopf.operator", kopf.run)
     monkeypatch.setattr(f"{where}.os._exit", kopf.end)
     monkeypatch.setattr(f"{where}._END_SECONDS", 0.05)
+    return api
+
+
+@pytest.mark.parametrize("kopf", [Kopf(hangs=False), Kopf(hangs=True)], ids=["ends", "hangs"])
+async def test_the_process_ends_even_if_kopf_does_not(monkeypatch: pytest.MonkeyPatch, kopf: Kopf) -> None:
+    """Alive and deaf is worse than started anew. In good order nothing is forced, and all is let go of."""
+    api = set_up(monkeypatch, kopf)
 
     await operator.operate(settings.Settings(data_path=""))
 
     assert kopf.codes == ([operator.EXIT_HUNG] if kopf._hangs else [])  # noqa: SLF001 - the row of the table
     assert api.closed
+
+
+async def test_metrics_are_shown_while_the_operator_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what the setting says of labels, and with what is asked of its parts; then the port is free again."""
+    kopf = Kopf(hangs=False)
+    set_up(monkeypatch, kopf)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        kopf.port = probe.getsockname()[1]
+
+    await operator.operate(settings.Settings(data_path="", metrics_port=kopf.port, metrics_labels="agent"))
+
+    for line in ("agentrun_leader 1.0", "agentrun_tail_lag_seconds 0.0", "agentrun_kopf_backlog_runs 0.0"):
+        assert line in kopf.scraped.splitlines()
+    assert 'agentrun_watch_age_seconds{namespace="*",resource="agentruns"}' in kopf.scraped
+    assert kopf.meters is not None
+    kopf.meters.wrote("x", {}, {"phase": "Failed"})
+    assert b'agentrun_runs_finished_total{agent="unknown",code="",phase="Failed"} 1.0' in kopf.meters.render()
+    assert b"agentrun_leader 0.0" in kopf.meters.render()
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", kopf.port))

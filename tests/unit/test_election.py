@@ -589,7 +589,7 @@ class Connection(Api):
 def api(monkeypatch: pytest.MonkeyPatch) -> Connection:
     made = Connection()
 
-    async def connect(*, timeout: float) -> Connection:  # noqa: ASYNC109 - as the real one
+    async def connect(*, timeout: float, **_: object) -> Connection:  # noqa: ASYNC109 - as the real one
         await asyncio.sleep(0)
         assert timeout == 1
         return made

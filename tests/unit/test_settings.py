@@ -58,6 +58,13 @@ def test_settings_cannot_be_changed() -> None:
         ("LEADER_ELECTION_LEASE", "", ""),
         ("LEADER_ELECTION_SECONDS", "4", 4),
         ("LEADER_ELECTION_SECONDS", "3600", 3600),
+        ("METRICS_PORT", "0", 0),
+        ("METRICS_PORT", "65535", 65_535),
+        ("METRICS_LABELS", "", ""),
+        ("METRICS_LABELS", "agent, model", "agent, model"),
+        ("TELEMETRY_ENDPOINT", "", ""),
+        ("TELEMETRY_ENDPOINT", "https://collector:4318", "https://collector:4318"),
+        ("TELEMETRY_PROTOCOL", "http/protobuf", "http/protobuf"),
         ("LOG_LEVEL", "debug", "debug"),
         ("LOG_FORMAT", "console", "console"),
     ],
@@ -96,6 +103,15 @@ def test_a_variable_becomes_its_setting(variable: str, text: str, expected: obje
         ("BUNDLE_RETENTION_DAYS", "-1"),
         ("BUNDLE_RETENTION_DAYS", "3651"),
         ("BUNDLE_RETENTION_DAYS", "1.5"),
+        ("METRICS_PORT", "-1"),
+        ("METRICS_PORT", "65536"),
+        ("METRICS_PORT", ":9090"),
+        ("METRICS_LABELS", "run"),
+        ("METRICS_LABELS", "company agent"),
+        ("TELEMETRY_ENDPOINT", "collector:4317"),
+        ("TELEMETRY_ENDPOINT", "http://a b"),
+        ("TELEMETRY_PROTOCOL", "udp"),
+        ("TELEMETRY_PROTOCOL", ""),
         ("API_URL", "paperclip:3100"),
         ("API_URL", "ftp://paperclip"),
         ("API_URL", "http://"),
@@ -465,3 +481,19 @@ def test_all_faults_of_a_settings_file_are_named_at_once() -> None:
     """Unknown keys and wrong values."""
     with pytest.raises(errors.SettingsError, match=r"(?s)^imgae: .*; polls: .*; log_level='loud': "):
         settings.from_mapping({"imgae": "x", "polls": 1, "log_level": "loud"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", set()), ("agent", {"agent"}), (" model , company,", {"company", "model"}), ("company,company", {"company"})],
+)
+def test_labels_of_metrics_are_a_list_with_commas(text: str, expected: set[str]) -> None:
+    """Agents are left out unless asked for: there is no end to their number."""
+    assert read(METRICS_LABELS=text).shown_labels == expected
+    assert settings.Settings().shown_labels == {"company", "model"}
+
+
+def test_a_label_that_no_metric_has_is_named() -> None:
+    """With those that there are."""
+    with pytest.raises(errors.SettingsError, match="unknown: run; known are company, agent, model"):
+        read(METRICS_LABELS="company,run")

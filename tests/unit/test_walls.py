@@ -16,6 +16,7 @@ LINT_IMPORTS = Path(sys.executable).parent / "lint-imports"
 LAYERS = "Modules are layered; every module is assigned a layer"
 KOPF = "Only handlers and the command that starts the operator know kopf"
 KUBERNETES = "Only kube talks to the Kubernetes client library"
+PROMETHEUS = "Only metrics knows Prometheus"
 PURE = "The core is pure: no I/O, no threads, no clock, no chance"
 CLIENT = "The client knows nothing of how an operator works"
 HANDLERS = "Handler modules do not import each other"
@@ -72,6 +73,11 @@ def test_an_unspoilt_copy_passes(source_root: Path) -> None:
         ("cli", "import kopf", {KOPF}),
         ("runner", "import kubernetes", {KUBERNETES}),
         ("handlers.runs", "from kubernetes.aio import client", {KUBERNETES}),
+        ("kube.http", "import prometheus_client", {PROMETHEUS}),
+        ("runner", "from prometheus_client import Counter", {PROMETHEUS}),
+        ("status", "import prometheus_client", {PROMETHEUS, PURE}),
+        ("metrics", "from agentrun_operator import kube", {LAYERS}),
+        ("metrics", "from agentrun_operator import logs", {LAYERS}),
         ("forensics", "import asyncio", {PURE}),
         ("facts", "import threading", {PURE}),
         ("prompts", "from urllib3 import util", {PURE}),

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import resource
 import textwrap
@@ -13,7 +14,7 @@ from typing import Any
 import kopf
 import structlog
 
-from agentrun_operator import entry, handlers, kube, logs, manifest, runner, settings, tail
+from agentrun_operator import entry, handlers, kube, logs, manifest, metrics, runner, settings, tail
 from agentrun_operator.cli import replica
 
 EXIT_HUNG = 4
@@ -51,9 +52,12 @@ async def operate(config: settings.Settings, *, reached: Callable[[runner.Step],
     allow_open_files()
     for variable in settings.unknown(os.environ):
         _log.warning("unknown_setting", variable=variable)
-    if config.leader_election_lease:
-        return await replica.take_turns(config, lambda stop: _work(config, reached, stop))
-    await _work(config, reached)
+    meters = metrics.Metrics(config)
+    async with metrics.serving(meters, config.metrics_port):
+        if config.leader_election_lease:
+            work = functools.partial(_work, config, meters, reached)
+            return await replica.take_turns(config, work, observe=meters.api("election"))
+        await _work(config, meters, reached)
     return 0
 
 
@@ -64,24 +68,12 @@ def allow_open_files() -> None:
 
 
 async def _work(
-    config: settings.Settings, reached: Callable[[runner.Step], None], stop: asyncio.Event | None = None
+    config: settings.Settings,
+    meters: metrics.Metrics,
+    reached: Callable[[runner.Step], None],
+    stop: asyncio.Event | None = None,
 ) -> None:
-    watches = 2 * (len(config.watched_namespaces) or 1)  # of Jobs and of pods
-    client = await kube.connect(timeout=config.request_timeout_seconds, watches=watches)
-    own_pod, world = runner.OwnPod(config, client), runner.World()
-    deps = runner.Deps(
-        config=config,
-        client=client,
-        world=world,
-        tailer=tail.Tailer(config),
-        scripts=manifest.Scripts(run_agent=entry.read("run-agent.sh"), bundle=entry.read("bundle.sh")),
-        own_pod=own_pod,
-        secrets=runner.SecretValues(config, client, own_pod),
-        caretaker=runner.Caretaker(config, client, world.live_logs),
-        announcer=runner.Announcer(config, client),
-        stragglers=runner.Stragglers(client, world.is_followed, world.jobs),
-        reached=reached,
-    )
+    deps = await _prepare(config, meters, reached)
     registry = kopf.OperatorRegistry()
     handlers.register(registry)
     if stop is not None:
@@ -91,6 +83,7 @@ async def _work(
 
         # kopf leaves its task that waits for the flag alone, and at the end waits five seconds for it in vain.
         kopf.on.cleanup(registry=registry)(free)
+    meters.lead()
     try:
         with _limit_to_the_end(registry):
             await kopf.operator(
@@ -103,7 +96,35 @@ async def _work(
                 stop_flag=stop,
             )
     finally:
+        meters.lead(leading=False)
         await deps.close()
+
+
+async def _prepare(
+    config: settings.Settings, meters: metrics.Metrics, reached: Callable[[runner.Step], None]
+) -> runner.Deps:
+    """Make what all runs share, and have what it can be asked shown."""
+    watches = 2 * (len(config.watched_namespaces) or 1)  # of Jobs and of pods
+    client = await kube.connect(timeout=config.request_timeout_seconds, watches=watches, observe=meters.api("own"))
+    own_pod, world = runner.OwnPod(config, client), runner.World()
+    deps = runner.Deps(
+        config=config,
+        client=client,
+        world=world,
+        tailer=tail.Tailer(config, meters.tailed),
+        scripts=manifest.Scripts(run_agent=entry.read("run-agent.sh"), bundle=entry.read("bundle.sh")),
+        own_pod=own_pod,
+        secrets=runner.SecretValues(config, client, own_pod),
+        caretaker=runner.Caretaker(config, client, world.live_logs),
+        announcer=runner.Announcer(config, client),
+        stragglers=runner.Stragglers(client, world.is_followed, world.jobs),
+        meters=meters,
+        reached=reached,
+    )
+    meters.pull("agentrun_tail_lag_seconds", deps.tailer.lag)
+    meters.pull("agentrun_tail_threads_aside", deps.tailer.threads_aside)
+    meters.pull("agentrun_kopf_backlog_runs", deps.stragglers.behind)
+    return deps
 
 
 @contextlib.contextmanager

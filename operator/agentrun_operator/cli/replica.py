@@ -65,11 +65,16 @@ class Alarm:
 
 
 async def take_turns(
-    config: settings.Settings, work: Callable[[asyncio.Event], Awaitable[None]], *, fence: Fence | None = None
+    config: settings.Settings,
+    work: Callable[[asyncio.Event], Awaitable[None]],
+    *,
+    fence: Fence | None = None,
+    observe: kube.Observe = kube.nobody,
 ) -> int:
     """Call ``work`` once this replica leads. Returns the exit code when it is over, or when a signal came before.
 
     ``work`` gets an event that tells it to stop; it may put its own handlers of SIGTERM and SIGINT in place of ours.
+    ``observe`` is told of every request for the Lease.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,7 +87,7 @@ async def take_turns(
         lease_seconds=config.leader_election_seconds,
     )
     # A connection of its own: a renewal never waits behind what the runs ask for.
-    client = await kube.connect(timeout=terms.round_seconds)
+    client = await kube.connect(timeout=terms.round_seconds, observe=observe)
     fence = fence or Alarm()
     election = kube.Election(client, terms, extend=fence.extend)
     try:

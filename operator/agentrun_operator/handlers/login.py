@@ -27,10 +27,11 @@ async def log_in(memo: runner.Deps, **_: Any) -> Login:
         found = await memo.logins.next()
     except errors.SettingsError as e:
         raise kopf.TemporaryError(str(e), delay=_RETRY_SECONDS) from e  # a file that is just being written, say
-    return _as_kopf_knows_them(found, watches=len(memo.config.watched_namespaces) or 1)
+    watches = len(memo.config.watched_namespaces) or 1
+    return _as_kopf_knows_them(found, watches=watches, observe=memo.meters.api("kopf"))
 
 
-def _as_kopf_knows_them(found: kube.Credentials, *, watches: int) -> Login:
+def _as_kopf_knows_them(found: kube.Credentials, *, watches: int, observe: kube.Observe) -> Login:
     tls = ssl.create_default_context(cafile=found.ca_path)
     if found.certificate_path:
         tls.load_cert_chain(found.certificate_path, found.key_path)
@@ -40,5 +41,6 @@ def _as_kopf_knows_them(found: kube.Credentials, *, watches: int) -> Login:
         connector=aiohttp.TCPConnector(limit=_CONNECTIONS + watches, ssl=tls),
         headers={"Authorization": found.authorization} if found.authorization else {},
         proxy=found.proxy,
+        trace_configs=[kube.trace(observe)],
     )
     return Login(server=found.server, aiohttp_session=session)

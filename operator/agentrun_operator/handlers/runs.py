@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import kopf
+import structlog
 
 from agentrun_operator import models, runner
 
@@ -25,6 +26,9 @@ async def saw(event: kopf.RawEvent, uid: str, memo: runner.Deps, **_: Any) -> No
     runner.slim(cast("dict[str, Any]", event["object"]))
     if not runner.is_ours(memo, event["object"]):
         return
+    # The task is the object's own, with kopf's words about it, and with its daemon.
+    structlog.contextvars.bind_contextvars(**runner.named(event["object"]))
+    memo.meters.saw(event["type"])
     deleted = event["type"] == "DELETED"
     runner.expect(memo, event["object"], deleted=deleted)
     memo.world.wake(uid)

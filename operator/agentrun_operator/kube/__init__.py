@@ -14,6 +14,7 @@ from agentrun_operator.kube.credentials import read as read_credentials
 from agentrun_operator.kube.election import Election, LeaseClient, Terms
 from agentrun_operator.kube.http import HttpKubeClient
 from agentrun_operator.kube.inspection import Greeting, Inspector
+from agentrun_operator.kube.meter import Observe, nobody, trace
 from agentrun_operator.kube.reflector import Mirror, Reflector, Source
 from agentrun_operator.kube.refusal import api_error
 
@@ -26,6 +27,7 @@ __all__ = [
     "KubeClient",
     "LeaseClient",
     "Mirror",
+    "Observe",
     "Ref",
     "Reflector",
     "Source",
@@ -34,5 +36,7 @@ __all__ = [
     "connect",
     "connect_inspector",
     "default_namespace",
+    "nobody",
     "read_credentials",
+    "trace",
 ]

@@ -4,7 +4,7 @@ import functools
 
 from kubernetes.aio import client
 
-from agentrun_operator.kube import credentials, inspection
+from agentrun_operator.kube import credentials, inspection, meter
 from agentrun_operator.kube.http import HttpKubeClient
 
 
@@ -12,15 +12,21 @@ from agentrun_operator.kube.http import HttpKubeClient
 _CONNECTIONS = 24
 
 
-async def connect(*, timeout: float, context: str | None = None, watches: int = 0) -> HttpKubeClient:  # noqa: ASYNC109 - only stored
+async def connect(
+    *,
+    timeout: float,  # noqa: ASYNC109 - only stored
+    context: str | None = None,
+    watches: int = 0,
+    observe: meter.Observe = meter.nobody,
+) -> HttpKubeClient:
     """A client with the pod's service account, else with the kubeconfig; it follows them when they change.
 
     ``timeout`` limits each request, in seconds; ``context`` names a context of the kubeconfig; ``watches`` is how many
-    requests at a time go on for long. Raises SettingsError when neither kind of credentials is found, or the kubeconfig
-    is malformed.
+    requests at a time go on for long; ``observe`` is told of every request. Raises SettingsError when neither kind of
+    credentials is found, or the kubeconfig is malformed.
     """
     api, renewal = await _open(timeout, context, watches)
-    return HttpKubeClient(api, timeout=timeout, refused=renewal.renew)
+    return HttpKubeClient(api, timeout=timeout, refused=renewal.renew, observe=observe)
 
 
 async def connect_inspector(*, timeout: float, context: str | None = None) -> inspection.Inspector:  # noqa: ASYNC109 - only stored

@@ -14,7 +14,7 @@ from kubernetes.aio import client
 from kubernetes.aio.config import config_exception
 
 from agentrun_operator import errors, facts, names
-from agentrun_operator.kube import refusal, retry_after
+from agentrun_operator.kube import meter, refusal, retry_after
 from agentrun_operator.kube.client import Ref
 
 T = TypeVar("T")
@@ -38,13 +38,20 @@ _PAGE = 500  # objects per list request: the API server answers in bounded memor
 class HttpKubeClient:
     """``KubeClient`` over HTTP. Make one with ``connect``; close it with ``close``.
 
-    ``refused`` is told of credentials that the API server did not accept, before that is raised as UnavailableError.
+    ``refused`` is told of credentials that the API server did not accept, before that is raised as UnavailableError;
+    ``observe`` of every request.
     """
 
     def __init__(
-        self, api: client.ApiClient, *, timeout: float, refused: Callable[[str | None], Awaitable[None]] | None = None
+        self,
+        api: client.ApiClient,
+        *,
+        timeout: float,
+        refused: Callable[[str | None], Awaitable[None]] | None = None,
+        observe: meter.Observe = meter.nobody,
     ) -> None:
         self._api = api
+        self._observe = observe
         self._refused = refused
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._stream_timeout = aiohttp.ClientTimeout(total=None, connect=timeout, sock_read=timeout)
@@ -329,9 +336,11 @@ class HttpKubeClient:
         url = self._api.configuration.host + path + (f"?{parse.urlencode(query)}" if query else "")
         try:
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-            reply = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+            asking = self._api.rest_client.request(  # type: ignore[no-untyped-call]
                 method, url, headers=headers, body=body, _request_timeout=timeout or self._timeout
             )
+            asked = meter.describe(method, path, watches="watch" in (query or ()))
+            reply = await meter.timed(asking, asked, self._observe)
             response: aiohttp.ClientResponse = reply.response
             if response.status < 400:  # noqa: PLR2004 - where HTTP's refusals begin
                 return response

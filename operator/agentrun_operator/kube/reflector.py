@@ -11,7 +11,7 @@ where it was, a list anew after "too old", and an end to a connection that is si
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -69,9 +69,15 @@ _decoder = msgspec.json.Decoder(_Change)
 
 
 class Reflector(Generic[T]):
-    """One kind of objects in one namespace, or everywhere. ``run`` shows them to the mirror, forever."""
+    """One kind of objects in one namespace, or everywhere. ``run`` shows them to the mirror, forever.
 
-    def __init__(self, source: Source[T], mirror: Mirror[T], *, what: str) -> None:
+    ``heard`` is told of each sign of life.
+    """
+
+    def __init__(
+        self, source: Source[T], mirror: Mirror[T], *, what: str, heard: Callable[[], None] = lambda: None
+    ) -> None:
+        self._heard = heard
         self._source = source
         self._mirror = mirror
         self._what = what
@@ -98,6 +104,7 @@ class Reflector(Generic[T]):
 
     async def _list(self) -> None:
         items, version = await self._source.list()
+        self._heard()
         await self._mirror.listed(items, version)
         self._version, self._failures = version, 0  # the pauses stay long until the watch has something to show
         self._mirror.reached(version)
@@ -140,6 +147,7 @@ class Reflector(Generic[T]):
         self._advance(version)
 
     def _advance(self, version: str) -> None:
+        self._heard()
         self._version = version
         self._pause, self._failures = 0.0, 0
         self._mirror.reached(version)

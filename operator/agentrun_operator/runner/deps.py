@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from agentrun_operator import errors, kube, manifest, names, settings, shapes, tail
+from agentrun_operator import errors, kube, manifest, metrics, names, settings, shapes, tail
 from agentrun_operator.runner import mirrors
 from agentrun_operator.runner.announcer import Announcer
 from agentrun_operator.runner.logins import Logins
@@ -39,6 +39,7 @@ class Deps:
     caretaker: Caretaker
     announcer: Announcer
     stragglers: Stragglers
+    meters: metrics.Metrics = dataclasses.field(default_factory=metrics.Metrics)
     reached: Callable[[Step], None] = lambda _step: None
     # A list goes through all objects of its namespace: many at a time would hold up everything else.
     lists: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_LISTS))
@@ -84,6 +85,16 @@ def expect(deps: Deps, body: Mapping[str, Any], *, deleted: bool) -> None:
         deps.world.expect_no_more(key, uid)
 
 
+def named(body: Mapping[str, Any]) -> dict[str, str]:
+    """How an AgentRun (as JSON, be it malformed) is named in every log line about it."""
+    meta, spec = body["metadata"], shapes.mapping(body.get("spec"))
+    return {
+        "run": f"{meta['namespace']}/{meta['name']}",
+        "agent": shapes.text(shapes.mapping(spec.get("agent")).get("id")),
+        "company": shapes.text(spec.get("companyId")),
+    }
+
+
 def slim(body: dict[str, Any]) -> None:
     """Make an AgentRun (as JSON) small, in place: kopf keeps it for as long as the run is live.
 
@@ -96,7 +107,8 @@ def slim(body: dict[str, Any]) -> None:
 async def look_around(deps: Deps) -> None:
     """See every Job and pod, and begin what goes on beside the runs: what is not there then, does not exist."""
     namespaces = deps.config.watched_namespaces or ("",)
-    deps.tasks.extend(await mirrors.begin(deps.client, deps.world, namespaces, deps.config.owns))
+    begun = await mirrors.begin(deps.client, deps.world, namespaces, deps.config.owns, watch=deps.meters.watch)
+    deps.tasks.extend(begun)
     care = deps.caretaker
     for work in (care.sweep(), care.expire(), recount(deps), deps.stragglers.watch(), deps.announcer.work()):
         deps.tasks.append(asyncio.create_task(work))

@@ -13,6 +13,7 @@ from agentrun_operator import facts, kube
 from agentrun_operator.runner.world import World
 
 Owns = Callable[[str], bool]
+Heard = Callable[[], None]
 
 
 class _Jobs:
@@ -62,21 +63,31 @@ class _Pods:
         self._world.pods_shown(self._namespace, version)
 
 
+def _unheard(_resource: str, _namespace: str) -> Heard:
+    return lambda: None
+
+
 async def begin(
-    client: kube.KubeClient, world: World, namespaces: tuple[str, ...], owns: Owns = lambda _key: True
+    client: kube.KubeClient,
+    world: World,
+    namespaces: tuple[str, ...],
+    owns: Owns = lambda _key: True,
+    *,
+    watch: Callable[[str, str], Heard] = _unheard,
 ) -> list[asyncio.Task[None]]:
     """Mirror Jobs and pods in ``namespaces`` ("" = everywhere). Returns what keeps them up, when all were seen once.
 
     ``owns`` says by its key whether an agent is this operator's; what other shards look after is passed over.
+    ``watch`` says, by resource and namespace, whom to tell that something was heard.
     """
     tasks: list[asyncio.Task[None]] = []
     try:
         for namespace in namespaces:
             jobs, pods = _Jobs(world, client.all_pods(namespace), namespace, owns), _Pods(world, namespace, owns)
-            of_jobs = kube.Reflector(client.all_jobs(namespace), jobs, what="Jobs")
+            of_jobs = kube.Reflector(client.all_jobs(namespace), jobs, what="Jobs", heard=watch("jobs", namespace))
             tasks.append(asyncio.create_task(of_jobs.run()))
             await jobs.seen.wait()
-            of_pods = kube.Reflector(client.all_pods(namespace), pods, what="pods")
+            of_pods = kube.Reflector(client.all_pods(namespace), pods, what="pods", heard=watch("pods", namespace))
             tasks.append(asyncio.create_task(of_pods.run()))
             await pods.seen.wait()
     except asyncio.CancelledError:

@@ -67,6 +67,7 @@ class Record:
         _log.debug("status_written", fields=sorted(fields.changed(self.status, after)))
         before, self.status = self.status, dict(after)
         self.written_at = datetime.datetime.now(datetime.UTC)
+        self._deps.meters.wrote(self._ref.uid, before, self.status)
         self._deps.announcer.announce(self._ref, before, self.status)
 
     def _heed_watch(self) -> None:

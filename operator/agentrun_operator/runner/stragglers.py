@@ -34,6 +34,7 @@ class _Straggler:
     finalizers: tuple[str, ...]
     live: bool
     since: float
+    whose: Mapping[str, str]  # for log lines
     patience: float = _PATIENCE_SECONDS
 
 
@@ -71,8 +72,13 @@ class Stragglers:
             finalizers=finalizers,
             live=live,
             since=asyncio.get_running_loop().time(),
+            whose={**structlog.contextvars.get_contextvars(), "run": f"{meta['namespace']}/{meta['name']}"},
             patience=patience,
         )
+
+    def behind(self) -> int:
+        """How many there are, those among them that kopf will come to by itself in a moment."""
+        return sum(not (one.live and self._is_followed(uid)) for uid, one in self._seen.items())
 
     async def watch(self) -> None:
         """Do what kopf did not. Forever."""
@@ -109,7 +115,6 @@ class Stragglers:
         """Put the finalizer there or take it away, whichever is a change; kopf undoes what it does not want."""
         others = [name for name in straggler.finalizers if name != names.FINALIZER]
         changed = others if len(others) < len(straggler.finalizers) else [*others, names.FINALIZER]
-        run = f"{straggler.run.namespace}/{straggler.run.name}"
         try:
             await self._client.write_run_finalizers(straggler.run, changed, version=straggler.version)
         except errors.NotFoundError:
@@ -117,6 +122,6 @@ class Stragglers:
         except errors.ConflictError:
             return  # it has changed: there is an event of it
         except errors.ApiError as e:
-            _log.warning("straggler_not_mended", run=run, error=str(e))
+            _log.warning("straggler_not_mended", **straggler.whose, error=str(e))
         else:
-            _log.info("straggler_mended", run=run, live=straggler.live)
+            _log.info("straggler_mended", **straggler.whose, live=straggler.live)

@@ -22,7 +22,7 @@ import structlog
 
 from agentrun_operator import errors, facts, forensics, models, redaction, status
 from agentrun_operator.runner import admission, objects, sources
-from agentrun_operator.runner.deps import Deps
+from agentrun_operator.runner.deps import Deps, named
 from agentrun_operator.runner.record import Record
 from agentrun_operator.runner.runlog import RunLog
 from agentrun_operator.runner.steps import Step
@@ -58,16 +58,15 @@ class Supervisor:
 
         ``resumed``: another supervisor of the run was cancelled here, perhaps in the middle of a step.
         """
+        structlog.contextvars.bind_contextvars(**named(self._record.body))
         try:
             run = self._record.run()
         except errors.InvalidRunError as e:
             await self._give_up(e)
             return
-        structlog.contextvars.bind_contextvars(
-            run=f"{run.metadata.namespace}/{run.metadata.name}", agent=run.spec.agent.id, company=run.spec.company_id
-        )
         self._attempt = run.attempt
         changed, looked = self._deps.world.join(run), resumed
+        self._deps.meters.follow(run, self._record.status, resumed=resumed)
         try:
             while not (self._record.is_final or run.lets_go):
                 looked = True
@@ -83,6 +82,7 @@ class Supervisor:
                 await self._take_back(run)
         finally:
             self._deps.world.leave(run)
+            self._deps.meters.leave(run.metadata.uid)
             self._log.close()
 
     def _begin(self, run: models.AgentRun) -> None:

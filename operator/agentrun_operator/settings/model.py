@@ -12,6 +12,7 @@ from agentrun_operator.settings import parsing
 
 DEFAULT_CLAIM = "paperclip-data"  # where neither a setting nor the operator's own pod names a claim
 INHERITABLE_PARTS = ("image", "claim", "imagePullSecrets", "dnsConfig")
+METRIC_LABELS = ("company", "agent", "model")
 
 _AbsolutePath = Annotated[str, pydantic.Field(pattern=r"^/[^\x00]*$")]
 _Seconds = Annotated[float, pydantic.Field(ge=0, le=86_400)]
@@ -187,6 +188,31 @@ class Settings(pydantic.BaseModel):
     liveness_endpoint: str = pydantic.Field(
         "", description="URL that answers liveness probes, for example http://0.0.0.0:8080/healthz. Empty: none."
     )
+    metrics_port: int = pydantic.Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="Port that answers Prometheus on /metrics, without a password, on all interfaces. 0: none. "
+        "deploy/monitoring expects 9090.",
+    )
+    metrics_labels: str = pydantic.Field(
+        "company,model",
+        description="Labels of metrics whose values come from users, comma-separated: any of "
+        f"{', '.join(METRIC_LABELS)}. Each combination is a time series for as long as the operator runs; a metric "
+        "takes 500 and counts the rest as other. Empty: none.",
+    )
+    telemetry_endpoint: str = pydantic.Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="OTLP endpoint to which the Claude Code CLI of every agent sends telemetry of its own, for example "
+        "http://collector.monitoring:4317, with run, agent and company as resource attributes. A run's own environment "
+        "wins. Empty: none.",
+    )
+    telemetry_protocol: str = pydantic.Field(
+        "grpc",
+        pattern="^(grpc|http/protobuf|http/json)$",
+        description="How telemetry is sent: grpc (mostly port 4317), http/protobuf or http/json (4318).",
+    )
     events: bool = pydantic.Field(
         default=True, description="Post Kubernetes Events on AgentRuns, about four for a run. false: none."
     )
@@ -241,6 +267,13 @@ class Settings(pydantic.BaseModel):
             raise ValueError(f"unknown: {', '.join(strange)}; known are {', '.join(INHERITABLE_PARTS)}")
         return value
 
+    @pydantic.field_validator("metrics_labels")
+    @classmethod
+    def _known_labels(cls, value: str) -> str:
+        if strange := [label for label in parsing.parse_list(value) if label not in METRIC_LABELS]:
+            raise ValueError(f"unknown: {', '.join(strange)}; known are {', '.join(METRIC_LABELS)}")
+        return value
+
     @pydantic.field_validator("inherit_env", "inherit_env_from", "inherit_secret_volumes")
     @classmethod
     def _commas_between(cls, value: str) -> str:
@@ -268,6 +301,11 @@ class Settings(pydantic.BaseModel):
     def inherited_parts(self) -> frozenset[str]:
         """Which parts of the operator's own pod agents' pods take over; a subset of ``INHERITABLE_PARTS``."""
         return frozenset(parsing.parse_list(self.inherit))
+
+    @property
+    def shown_labels(self) -> frozenset[str]:
+        """Which labels metrics have; a subset of ``METRIC_LABELS``."""
+        return frozenset(parsing.parse_list(self.metrics_labels))
 
     def owns(self, agent_key: str) -> bool:
         """Whether the agent's runs are this shard's (``names.agent_key``)."""

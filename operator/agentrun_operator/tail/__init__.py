@@ -70,10 +70,14 @@ class _Hung:
 
 
 class Tailer:
-    """The threads that read. ``follow`` a file from any thread; ``close`` ends them."""
+    """The threads that read. ``follow`` a file from any thread; ``close`` ends them.
 
-    def __init__(self, config: settings.Settings) -> None:
+    ``read`` is told, in a thread, how many bytes were.
+    """
+
+    def __init__(self, config: settings.Settings, read: Callable[[int], None] = lambda _bytes: None) -> None:
         self._config = config
+        self._was_read = read
         self._mounts = mounts.read()
         self._changed = threading.Condition()
         # All below belongs to whoever holds the lock, which nobody does while he touches a file or writes a log.
@@ -96,6 +100,15 @@ class Tailer:
         tail = LogTail(path, stderr_path=stderr_path, on_drained=on_drained, wake=self._wake, mount=mount)
         self._wake(tail)
         return tail
+
+    def lag(self) -> float:
+        """For how many seconds the file has been due that waits longest for its turn."""
+        with self._changed:
+            return max(0.0, time.monotonic() - self._due[0][0]) if self._due else 0.0
+
+    def threads_aside(self) -> int:
+        """How many threads hang in a file that does not answer."""
+        return len(self._aside)
 
     def close(self) -> None:
         """End the threads, without waiting for one that hangs; files stay as they are."""
@@ -167,13 +180,15 @@ class Tailer:
         while (tail := self._next(reader, delay)) is not None:
             try:
                 delay = tail.poll(self._config)
+                if tail.last_read:
+                    self._was_read(tail.last_read)
             except Exception as e:  # noqa: BLE001 - one run's trouble must not end the thread that serves all
-                _log.exception("log_unreadable", error=type(e).__name__)
+                _log.exception("log_unreadable", **tail.whose, error=type(e).__name__)
                 tail.give_up()
                 delay = None
             lasted = time.monotonic() - reader.since
             if lasted >= _HANG_SECONDS:
-                _log.info("log_answers_again", path=tail.path, seconds=round(lasted, 1))
+                _log.info("log_answers_again", **tail.whose, path=tail.path, seconds=round(lasted, 1))
 
     def _next(self, reader: _Reader, delay: float | None) -> LogTail | None:
         """Put the file back that was read, to be polled in ``delay`` seconds, and wait for the next."""
@@ -210,9 +225,9 @@ class Tailer:
             self._draining = {tail for tail in self._draining if tail.draining}
             overdue = [tail for tail in self._draining if tail.place.stuck and tail.is_overdue(limit)]
         if stuck is not None:
-            _log.warning("log_hangs", path=stuck.path, mount=stuck.place.mount, threads_aside=aside)
+            _log.warning("log_hangs", **stuck.whose, path=stuck.path, mount=stuck.place.mount, threads_aside=aside)
         for tail in overdue:
-            _log.warning("log_given_up", path=tail.path, seconds=limit)
+            _log.warning("log_given_up", **tail.whose, path=tail.path, seconds=limit)
             tail.abandon()
 
     def _set_aside(self) -> LogTail | None:

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import structlog
+
 from agentrun_operator import settings, status
 from agentrun_operator.tail import logfile
 
@@ -48,7 +50,9 @@ class LogTail:
         mount: str,
     ) -> None:
         self.path = path
+        self.whose = structlog.contextvars.get_contextvars()  # for log lines: the threads work for many runs
         self.place = Place(mount)
+        self.last_read = 0  # bytes, at the last poll
         self._stderr_path = stderr_path
         self._on_drained = on_drained
         self._wake = wake
@@ -108,7 +112,8 @@ class LogTail:
         if drain is not None and not drain.reopened:
             drain.reopened = True
             self._file.reopen()
-        grown = self._file.read()
+        self.last_read = self._file.read()
+        grown = self.last_read > 0
         self._looked_at = time.monotonic()
         if grown:
             self._grown_at = self._looked_at

@@ -68,8 +68,8 @@ class LogFile:
         """Open the file anew and read whatever its size is said to be: NFS may know the size of a while ago."""
         self._reopen, self._believes_size = True, False
 
-    def read(self) -> bool:
-        """Read at most one turn's worth; True if there was anything."""
+    def read(self) -> int:
+        """Read at most one turn's worth. Returns how many bytes there were."""
         read, until = 0, time.monotonic() + _TURN_SECONDS
         self.failed = self.more = False
         try:
@@ -91,7 +91,7 @@ class LogFile:
             self.failed = True
             if e.errno == errno.ESTALE:
                 self._identity = None
-        return read > 0
+        return read
 
     def close(self) -> None:
         """Let the file go; a later look opens it again."""
