@@ -12,6 +12,7 @@ Everything here blocks. ``Keeper`` does it on a thread of its own, so a volume t
 
 import concurrent.futures
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import os
@@ -132,9 +133,12 @@ class Keeper:
         self._thread.start()
 
     def do(self, what: str, work: Callable[[], _T]) -> concurrent.futures.Future[_T]:
-        """Have ``work`` done some time. OSError and ValueError are logged, with ``what``, and kept in the future."""
+        """Have ``work`` done some time. OSError and ValueError are logged, with ``what``, and kept in the future.
+
+        The log lines name the run that they are about, as those of the caller do.
+        """
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
-        self._work.put(functools.partial(_carry_out, what, work, future))
+        self._work.put(functools.partial(contextvars.copy_context().run, _carry_out, what, work, future))
         return future
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 Log events are snake_case with fields; ``run``, ``agent`` and ``company`` come from the context of the run. Prompts and
 secrets never get here: no object is ever logged, only names and numbers. kopf logs whole objects at DEBUG, so its
-loggers stay at INFO whatever the level.
+loggers stay at INFO whatever the level; where it names only the object, that is the run.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from agentrun_operator import settings
+from agentrun_operator import names, settings
 
 _CHATTY = {
     "kopf": logging.INFO,
@@ -44,7 +44,7 @@ def configure(config: settings.Settings) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             # kopf attaches the reference of the object it speaks of; everything else it attaches is the object itself.
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=["k8s_ref"])],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(allow=["k8s_ref"]), _name_run],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
@@ -56,3 +56,10 @@ def configure(config: settings.Settings) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name, least in _CHATTY.items():
         logging.getLogger(name).setLevel(max(level, least))
+
+
+def _name_run(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    ref = event.get("k8s_ref")
+    if isinstance(ref, dict) and ref.get("kind") == names.KIND and "run" not in event:
+        event["run"] = f"{ref.get('namespace')}/{ref.get('name')}"
+    return event

@@ -24,7 +24,7 @@ class Announcer:
     def __init__(self, config: settings.Settings, client: kube.KubeClient) -> None:
         self._wanted = config.events
         self._client = client
-        self._queue: asyncio.Queue[tuple[kube.Ref, events.Event]] = asyncio.Queue(_MOST_WAITING)
+        self._queue: asyncio.Queue[tuple[kube.Ref, events.Event, dict[str, Any]]] = asyncio.Queue(_MOST_WAITING)
 
     def announce(self, run: kube.Ref, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """Tell what happened to the run between these two statuses."""
@@ -32,15 +32,15 @@ class Announcer:
             return
         for event in events.between(before, after):
             try:
-                self._queue.put_nowait((run, event))
+                self._queue.put_nowait((run, event, structlog.contextvars.get_contextvars()))
             except asyncio.QueueFull:
                 _log.warning("event_dropped", run=f"{run.namespace}/{run.name}", reason=event.reason)
 
     async def work(self) -> None:
         """Post what is waiting. Forever."""
         while True:
-            run, event = await self._queue.get()
+            run, event, whose = await self._queue.get()
             try:
                 await self._client.create_event(run, event.kind.value, event.reason, event.message)
             except errors.ApiError as e:
-                _log.info("event_not_posted", reason=event.reason, error=str(e))
+                _log.info("event_not_posted", **whose, reason=event.reason, error=str(e))

@@ -25,6 +25,7 @@ _DELETIONS = 8  # at a time
 _PATIENCE_SECONDS = 30  # how long a verdict waits for a volume that hangs
 
 _T = TypeVar("_T")
+_Whose = Mapping[str, str]
 
 
 class Caretaker:
@@ -41,7 +42,7 @@ class Caretaker:
         self._root = config.local_path(config.log_root)
         self._history = History(config.history_limit)
         self._expiry: dict[str, datetime.datetime] = {}  # by uid
-        self._due: list[tuple[datetime.datetime, int, kube.Ref]] = []
+        self._due: list[tuple[datetime.datetime, int, kube.Ref, _Whose]] = []
         self._order = itertools.count()  # times have whole seconds, and Refs no order
         self._changed = asyncio.Event()
 
@@ -115,7 +116,7 @@ class Caretaker:
             self._changed.clear()
             now = datetime.datetime.now(datetime.UTC)
             while due := self._take_due(now):
-                await asyncio.gather(*(self._delete_due(moment, run) for moment, run in due))
+                await asyncio.gather(*itertools.starmap(self._delete_due, due))
             wait = (self._due[0][0] - now).total_seconds() if self._due else None
             try:
                 async with asyncio.timeout(wait):
@@ -170,30 +171,32 @@ class Caretaker:
         elif self._expiry.get(meta.uid) != moment:
             self._push(moment, kube.Ref(namespace=meta.namespace, name=meta.name, uid=meta.uid))
 
-    def _push(self, moment: datetime.datetime, run: kube.Ref) -> None:
+    def _push(self, moment: datetime.datetime, run: kube.Ref, whose: _Whose | None = None) -> None:
+        """``whose`` is how log lines name the run; by default the agent is that of the run that was just seen."""
+        named = whose or {**structlog.contextvars.get_contextvars(), "run": f"{run.namespace}/{run.name}"}
         self._expiry[run.uid] = moment
-        heapq.heappush(self._due, (moment, next(self._order), run))
+        heapq.heappush(self._due, (moment, next(self._order), run, named))
         self._changed.set()
 
-    def _take_due(self, now: datetime.datetime) -> list[tuple[datetime.datetime, kube.Ref]]:
-        due: list[tuple[datetime.datetime, kube.Ref]] = []
+    def _take_due(self, now: datetime.datetime) -> list[tuple[datetime.datetime, kube.Ref, _Whose]]:
+        due: list[tuple[datetime.datetime, kube.Ref, _Whose]] = []
         while self._due and self._due[0][0] <= now and len(due) < _DELETIONS:
-            moment, _, run = heapq.heappop(self._due)
-            due.append((moment, run))
+            moment, _, run, whose = heapq.heappop(self._due)
+            due.append((moment, run, whose))
         return due
 
-    async def _delete_due(self, moment: datetime.datetime, run: kube.Ref) -> None:
+    async def _delete_due(self, moment: datetime.datetime, run: kube.Ref, whose: _Whose) -> None:
         if self._expiry.get(run.uid) != moment:
             return  # another time was set since
         try:
             await self._client.delete_run(run)
         except errors.ApiError as e:
-            _log.warning("expiry_failed", run=f"{run.namespace}/{run.name}", error=str(e))
-            self._push(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=_PATIENCE_SECONDS), run)
+            _log.warning("expiry_failed", **whose, error=str(e))
+            self._push(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=_PATIENCE_SECONDS), run, whose)
             return
         self._expiry.pop(run.uid, None)
         self._history.forget(run.uid)
-        _log.info("run_expired", run=f"{run.namespace}/{run.name}")
+        _log.info("run_expired", **whose)
 
     def _logs(self, run: models.AgentRun) -> list[str]:
         """The logs of all attempts of a run that was deleted, but for one that its agent is left to write."""
