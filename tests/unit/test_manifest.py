@@ -253,7 +253,12 @@ def pod_of(**spec: Any) -> dict[str, Any]:
 
 def agent_of(**spec: Any) -> dict[str, Any]:
     """The container of the agent."""
-    return next(c for c in pod_of(**spec)["containers"] if c["name"] == "claude")
+    return container_of(job_of(**spec))
+
+
+def container_of(job: dict[str, Any]) -> dict[str, Any]:
+    """The same, of this Job."""
+    return next(c for c in job["spec"]["template"]["spec"]["containers"] if c["name"] == "claude")
 
 
 def environment_of(**spec: Any) -> dict[str, Any]:
@@ -631,6 +636,38 @@ def test_layers_of_the_environment() -> None:
     assert env["CLAUDE_CODE_USE_BEDROCK"] == "1"
     assert not {"DATABASE_PASSWORD", "AGENTRUN_IMAGE"} & env.keys()
     assert agent["envFrom"] == [{"secretRef": {"name": "bedrock"}}]
+
+
+def test_telemetry_of_the_cli_is_sent_where_a_setting_says() -> None:
+    """With whose it is; and nothing that would have it tell of prompts."""
+    config = CONFIG.model_copy(update={"telemetry_endpoint": "http://otel:4318", "telemetry_protocol": "http/json"})
+    env = {e["name"]: e.get("value") for e in container_of(job_of(config))["env"]}
+    told = {name: value for name, value in env.items() if name.startswith("OTEL_") or "TELEMETRY" in name}
+    assert told == {
+        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_LOGS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318",
+        "OTEL_RESOURCE_ATTRIBUTES": "run.id=run-1,agent.id=coder,company.id=acme,agentrun.name=fix-login,"
+        "k8s.namespace.name=team-a",
+    }
+
+
+def test_without_a_telemetry_endpoint_nothing_is_sent() -> None:
+    """The default."""
+    assert not [name for name in environment_of() if name.startswith("OTEL_") or "TELEMETRY" in name]
+
+
+def test_a_run_has_its_own_telemetry() -> None:
+    """Say, with a header that is a secret, or to another place."""
+    config = CONFIG.model_copy(update={"telemetry_endpoint": "http://otel:4317"})
+    secret = {"valueFrom": {"secretKeyRef": {"name": "otel", "key": "headers"}}}
+    given = [{"name": "OTEL_EXPORTER_OTLP_HEADERS", **secret}, {"name": "OTEL_LOGS_EXPORTER", "value": "none"}]
+    env = {e["name"]: e for e in container_of(job_of(config, job={"env": given}))["env"]}
+    assert env["OTEL_EXPORTER_OTLP_HEADERS"]["valueFrom"] == secret["valueFrom"]
+    assert env["OTEL_LOGS_EXPORTER"]["value"] == "none"
+    assert env["OTEL_EXPORTER_OTLP_PROTOCOL"]["value"] == "grpc"
 
 
 def test_a_run_elsewhere_inherits_only_what_needs_no_namespace() -> None:

@@ -1,7 +1,8 @@
 """The agent's environment, in layers; the last one that names a variable wins.
 
-From low to high: the tools' own needs, what is inherited from the operator's pod, the run's context (``PAPERCLIP_*``),
-``spec.job.env``, and what keeps agents apart. Values that come from elsewhere (``valueFrom``) count like literal ones.
+From low to high: the tools' own needs, what settings say, what is inherited from the operator's pod, the run's context
+(``PAPERCLIP_*``), ``spec.job.env``, and what keeps agents apart. Values that come from elsewhere (``valueFrom``) count
+like literal ones.
 """
 
 import itertools
@@ -23,6 +24,7 @@ def build(run: models.AgentRun, config: settings.Settings, inherited: Inherited)
     return _layered(
         _literals({"TMPDIR": "/tmp", "SHELL": "/bin/bash", "DISABLE_AUTOUPDATER": "1"}),  # noqa: S108 - in the pod
         _literals({"PAPERCLIP_API_URL": config.api_url} if config.api_url else {}),
+        _literals(_telemetry(run, config)),
         inherited.env,
         _literals(_context(run)),
         _api_token(spec),
@@ -99,6 +101,28 @@ def _check_size(variable: models.EnvVar) -> None:
             f"spec.job.env: the value of {variable.name} is {size:,} bytes; the kernel takes at most {most:,}. Put "
             "long material into a file on the shared volume and name the file.",
         )
+
+
+def _telemetry(run: models.AgentRun, config: settings.Settings) -> dict[str, str]:
+    """Have the CLI send its own metrics and events, which tell of prompts no more than their length."""
+    if not config.telemetry_endpoint:
+        return {}
+    whose = {
+        "run.id": run.run_id,
+        "agent.id": run.spec.agent.id,
+        "company.id": run.spec.company_id,
+        "agentrun.name": run.metadata.name,
+        "k8s.namespace.name": run.metadata.namespace,
+    }
+    return {
+        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_LOGS_EXPORTER": "otlp",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": config.telemetry_protocol,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": config.telemetry_endpoint,
+        # No value needs an escape: all are names of Kubernetes, or ids of letters, digits and "-".
+        "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={value}" for key, value in whose.items()),
+    }
 
 
 def _api_token(spec: models.AgentRunSpec) -> list[dict[str, Any]]:
