@@ -1,1 +1,1 @@
-"""Generators: everything in the repository that is made from the models, and the check that it is not stale."""
+"""Generators: everything in the repository that is made from the code, and the check that it is not stale."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from hack.generate import chart, crd, doctor, reference
+from hack.generate import chart, crd, dashboard, doctor, metrics, reference
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADER = "# Generated from operator/agentrun_operator/models by `make generate`. Do not edit.\n"
@@ -34,6 +34,8 @@ def outputs() -> dict[pathlib.Path, str]:
         ROOT / "crds" / "paperclip.io_agentruns.yaml": _yaml(definition),
         chart.CHART / "files" / "paperclip.io_agentruns.yaml": _yaml(kept),
         ROOT / "docs" / "api.md": reference.build_reference(),
+        ROOT / "docs" / "metrics.md": metrics.build_page(),
+        ROOT / "deploy" / "monitoring" / "dashboard.json": dashboard.build_dashboard(),
         ROOT / "docs" / "doctor.md": doctor.build_page(),
         **chart.outputs(),
     }

@@ -105,7 +105,7 @@ async def test_metrics_are_shown_while_the_operator_works(monkeypatch: pytest.Mo
 
     for line in ("agentrun_leader 1.0", "agentrun_tail_lag_seconds 0.0", "agentrun_kopf_backlog_runs 0.0"):
         assert line in kopf.scraped.splitlines()
-    assert 'agentrun_watch_age_seconds{namespace="*",resource="agentruns"}' in kopf.scraped
+    assert 'agentrun_watch_age_seconds{resource="agentruns",watched="*"}' in kopf.scraped
     assert kopf.meters is not None
     kopf.meters.wrote("x", {}, {"phase": "Failed"})
     assert b'agentrun_runs_finished_total{agent="unknown",code="",phase="Failed"} 1.0' in kopf.meters.render()

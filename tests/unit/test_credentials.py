@@ -300,6 +300,31 @@ async def logged_in(memo: runner.Deps) -> AsyncIterator[login.Login]:
     await made.aiohttp_session.close()
 
 
+async def test_what_kopf_asks_for_is_counted(memo: runner.Deps) -> None:
+    """By the session that it was given: its watch, which is heard by that, and its writes."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    memo.meters.lead()
+    runs = "/apis/paperclip.io/v1alpha1/agentruns"
+    async with test_utils.TestServer(app) as server, logged_in(_with(memo, some())) as made:
+        for method, path in (
+            ("GET", f"{runs}?watch=true"),
+            ("PATCH", f"{runs}/x".replace("agentruns", "namespaces/n/agentruns")),
+        ):
+            async with made.aiohttp_session.request(method, server.make_url(path)) as response:
+                assert response.status == 200
+    memo.meters.refresh()
+    shown = memo.meters.render().decode()
+    for verb in ("watch", "patch"):
+        labels = f'{{client="kopf",code="200",resource="agentruns",verb="{verb}"}}'
+        assert f"agentrun_api_requests_total{labels} 1.0" in shown
+    assert 'agentrun_watch_age_seconds{resource="agentruns",watched="*"}' in shown
+
+
 def tls_of(connector: aiohttp.TCPConnector) -> ssl.SSLContext:
     """What a connector makes its connections with."""
     found = getattr(connector, "_ssl")  # noqa: B009 - as above

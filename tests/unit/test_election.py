@@ -579,6 +579,7 @@ class Connection(Api):
     """The API behind a connection."""
 
     closed = False
+    observe: kube.Observe = kube.nobody
 
     async def close(self) -> None:
         await asyncio.sleep(0)
@@ -589,9 +590,10 @@ class Connection(Api):
 def api(monkeypatch: pytest.MonkeyPatch) -> Connection:
     made = Connection()
 
-    async def connect(*, timeout: float, **_: object) -> Connection:  # noqa: ASYNC109 - as the real one
+    async def connect(*, timeout: float, observe: kube.Observe) -> Connection:  # noqa: ASYNC109 - as the real one
         await asyncio.sleep(0)
         assert timeout == 1
+        made.observe = observe
         return made
 
     monkeypatch.setattr(kube, "connect", connect)
@@ -613,7 +615,10 @@ async def test_it_works_when_it_leads_and_lets_go_when_the_work_is_done(api: Con
         assert api.holder.startswith("operator-x_")
         assert not fence.is_open
 
-    assert await replica.take_turns(CONFIG, work, fence=fence) == 0
+    told: list[tuple[str, str, str, float]] = []
+    assert await replica.take_turns(CONFIG, work, fence=fence, observe=lambda *request: told.append(request)) == 0
+    api.observe("get", "leases", "200", 0.1)
+    assert told == [("get", "leases", "200", 0.1)]
     assert (api.holder, api.closed, fence.is_open, len(fence.until)) == ("", True, True, 1)
 
 

@@ -81,14 +81,11 @@ def test_kopf_names_the_run_by_its_reference(capsys: pytest.CaptureFixture[str])
     before = root.level, root.handlers[:]
     try:
         logs.configure(settings.Settings())
-        for kind in ("AgentRun", "Job"):
+        for kind, run in (("AgentRun", {}), ("Job", {}), ("AgentRun", {"run": "team-a/other"})):
             ref = {"kind": kind, "namespace": "team-a", "name": "fix-login"}
-            logging.getLogger("kopf.other").warning("said", extra={"k8s_ref": ref})
-        contextvars.bind_contextvars(run="team-a/other")
-        ref["kind"] = "AgentRun"
-        logging.getLogger("kopf.other").warning("said", extra={"k8s_ref": ref})
+            with contextvars.bound_contextvars(**run):
+                logging.getLogger("kopf.other").warning("said", extra={"k8s_ref": ref})
     finally:
-        contextvars.clear_contextvars()
         structlog.reset_defaults()
         root.setLevel(before[0])
         root.handlers[:] = before[1]

@@ -316,15 +316,24 @@ def test_an_end_without_a_beginning_is_counted_too() -> None:
     assert some(told, "agentrun_run_cost_usd_total") == {}
 
 
-def test_a_failed_attempt_is_counted_by_its_code() -> None:
-    """It is no end, and told once."""
+def errors_of(told: metrics.Metrics) -> dict[str, float]:
+    """By code, those that there were."""
+    return {key[6:-1]: value for key, value in some(told, "agentrun_errors_total").items() if value}
+
+
+def test_an_error_is_counted_by_its_code_whether_or_not_there_is_another_attempt() -> None:
+    """Once each; all codes are there before, or Prometheus would see no increase in the first."""
     told = make()
+    assert len(some(told, "agentrun_errors_total")) == len(errors.ErrorCode)
     told.follow(run(), {})
     after = {"phase": "Pending", "previousAttempts": [{"code": "k8s_pod_evicted"}]}
     told.wrote("uid-a", {"phase": "Running"}, after)
     told.wrote("uid-a", after, {**after, "message": "Soon."})
-    assert some(told, "agentrun_attempts_failed_total") == {"{code=k8s_pod_evicted}": 1}
+    assert errors_of(told) == {"k8s_pod_evicted": 1}
     assert some(told, "agentrun_runs_finished_total") == {}
+    told.wrote("uid-a", after, {**after, "phase": "Failed", "error": {"code": "timeout"}})
+    assert errors_of(told) == {"k8s_pod_evicted": 1, "timeout": 1}
+    assert some(told, "agentrun_runs_finished_total") == {"{code=timeout,phase=Failed}": 1}
 
 
 # ------------------------------------------------------------------------------------------------- its start
@@ -601,7 +610,7 @@ def test_a_watch_ages_until_it_is_heard(monkeypatch: pytest.MonkeyPatch) -> None
     now[0] += 30
     jobs()
     now[0] += 5
-    expected = {"{namespace=*,resource=jobs}": 5, "{namespace=team-a,resource=pods}": 35}
+    expected = {"{resource=jobs,watched=*}": 5, "{resource=pods,watched=team-a}": 35}
     assert some(told, "agentrun_watch_age_seconds") == expected
 
 
@@ -657,8 +666,8 @@ async def test_the_mirrors_of_a_start_are_watched(scene: Scene) -> None:
     """Both, from the first moment."""
     await runner.look_around(scene.deps)
     assert set(some(scene.deps.meters, "agentrun_watch_age_seconds")) == {
-        "{namespace=*,resource=jobs}",
-        "{namespace=*,resource=pods}",
+        "{resource=jobs,watched=*}",
+        "{resource=pods,watched=*}",
     }
     for task in scene.deps.tasks:
         task.cancel()
@@ -681,9 +690,9 @@ def test_the_watch_of_kopf_is_heard_by_its_renewal_and_its_events(
     told.lead()
     now[0] += 9
     told.api(client)(verb, "agentruns", code, 0.1)
-    assert some(told, "agentrun_watch_age_seconds") == {"{namespace=*,resource=agentruns}": age}
+    assert some(told, "agentrun_watch_age_seconds") == {"{resource=agentruns,watched=*}": age}
     told.saw(None)
-    assert some(told, "agentrun_watch_age_seconds") == {"{namespace=*,resource=agentruns}": 0}
+    assert some(told, "agentrun_watch_age_seconds") == {"{resource=agentruns,watched=*}": 0}
 
 
 def test_events_of_kopf_are_counted_by_type() -> None:

@@ -70,10 +70,12 @@ _ALL = (
         "written the final status, which happens once; not counted if the answer to that write was lost.",
     ),
     Spec(
-        name="agentrun_attempts_failed_total",
+        name="agentrun_errors_total",
         kind=Kind.COUNTER,
         labels=("code",),
-        about="Attempts that failed and are followed by another one, by error code. Counted once, as above.",
+        about="Attempts that ended with an error, by error code, whether another one follows or the run is over; "
+        "cancelled is one of the codes. Counted once, as above. All codes are there from the start, at 0, so the first "
+        "error is an increase.",
     ),
     Spec(
         name="agentrun_runs_reattached_total",
@@ -169,9 +171,10 @@ _ALL = (
     Spec(
         name="agentrun_watch_age_seconds",
         kind=Kind.GAUGE,
-        labels=("resource", "namespace"),
-        about="Since something was last heard of a watch (namespace *: all). Those of jobs and pods hear a bookmark "
-        "each minute. Of that of agentruns, which is kopf's, only events and its renewal every 300 s can be seen.",
+        labels=("resource", "watched"),
+        about="Since something was last heard of a watch (watched: its namespace, *: all). Those of jobs and pods hear "
+        "a bookmark each minute. Of that of agentruns, which is kopf's, only events and its renewal every 300 s can be "
+        "seen.",
     ),
     # --- kopf
     Spec(
@@ -202,7 +205,8 @@ _ALL = (
         name="agentrun_metrics_overflow_total",
         kind=Kind.COUNTER,
         labels=("metric",),
-        about="How often something was counted as other because a metric has all the label values it may have.",
+        about="How often something was counted as other because a metric has all the label values it may have. "
+        "0 until then.",
     ),
 )
 

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.registry import Collector
 
 import agentrun_operator
-from agentrun_operator import models, settings
+from agentrun_operator import errors, models, settings
 from agentrun_operator.metrics.bounded import Bounded
 from agentrun_operator.metrics.catalogue import CATALOGUE, WHO_AND_MODEL, Kind
 from agentrun_operator.metrics.followed import Followed, started, tokens, whole_duration
@@ -37,6 +37,11 @@ class Metrics:
         self._heard: dict[tuple[str, str], float] = {}
         self._pulled: dict[str, Callable[[], float]] = {}
         self._kopf_heard: Callable[[], None] = lambda: None
+        for spec in CATALOGUE.values():
+            if spec.free:
+                self._count("agentrun_metrics_overflow_total", spec.name, by=0)
+        for code in errors.ErrorCode:
+            self._count("agentrun_errors_total", code.value, by=0)
         self.lead(leading=False)
         built = agentrun_operator.__version__, platform.python_version(), importlib.metadata.version(_KOPF)
         self._gauges["agentrun_build_info"].labels(*built).set(1)
@@ -66,13 +71,15 @@ class Metrics:
             self._count("agentrun_runs_reattached_total", "adoption")
         attempts: Sequence[Mapping[str, Any]] = after.get("previousAttempts") or ()
         if len(attempts) > len(before.get("previousAttempts") or ()):
-            self._count("agentrun_attempts_failed_total", str(attempts[-1].get("code", "")))
+            self._count("agentrun_errors_total", str(attempts[-1].get("code")))
         if _is_final(after) and not _is_final(before):
             self._finished(run.company, run.agent, after)
 
     def _finished(self, company: str, agent: str, status: Mapping[str, Any]) -> None:
         phase, code = str(status["phase"]), str((status.get("error") or {}).get("code", ""))
         self._count("agentrun_runs_finished_total", phase, code, company, agent)
+        if code:
+            self._count("agentrun_errors_total", code)
         who = company, agent, str(status.get("model") or "unknown")
         for kind, number in tokens(status):
             self._count("agentrun_run_tokens_total", kind, *who, by=number)
