@@ -417,6 +417,24 @@ def test_an_adoption_is_counted_once() -> None:
     assert some(told, "agentrun_runs_reattached_total") == {"{how=adoption}": 1}
 
 
+@pytest.mark.parametrize("cost", ["", "free", "nan", "inf", "-1", "0"])
+def test_what_cannot_be_read_is_left_out(cost: str) -> None:
+    """A status that somebody else wrote must not fail a run: its metrics are of no account."""
+    told = make(ALL)
+    odd = {"previousAttempts": [{"completionTime": "noon"}], "nextAttemptTime": "soon"}
+    told.follow(run(created=""), odd)
+    told.wrote("uid-a", odd, {**odd, "phase": "Running", "startTime": "x", "runningTime": "y", "logEvents": 1})
+    told.wrote("uid-a", {}, {**DONE, "costUSD": cost, "runningTime": "z"})
+    assert some(told, "agentrun_run_cost_usd_total") == {}
+    assert some(told, "agentrun_run_duration_seconds_count") == {}
+    told = make()
+    told.follow(run(), {})
+    told.wrote("uid-a", {}, {"phase": "Running", "startTime": "x", "runningTime": "y", "logEvents": 1})
+    assert [some(told, f"agentrun_time_to_{step}_seconds_count") for step in ("job", "pod", "first_event")] == [
+        {"": 0}
+    ] * 3
+
+
 def test_a_clock_that_is_ahead_makes_no_negative_time() -> None:
     """The API server's may be."""
     told = make()

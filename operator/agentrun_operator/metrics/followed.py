@@ -6,6 +6,7 @@ An entry is a few words and the status that the runner holds anyway; it is gone 
 import collections
 import dataclasses
 import datetime
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -85,10 +86,11 @@ def started(run: Run, before: Status, after: Status) -> Iterator[tuple[str, floa
         return
     steps = [("agentrun_time_to_job_seconds", "startTime"), ("agentrun_time_to_pod_seconds", "runningTime")]
     for name, field in steps:
-        if field in after and field not in before:
-            yield name, _seconds(after[field]) - run.created
-    if after.get("logEvents") and not before.get("logEvents") and "completionTime" not in after:
-        yield "agentrun_time_to_first_event_seconds", _seconds(after.get("lastOutputTime")) - run.created
+        if field not in before and (at := _seconds(after.get(field))):
+            yield name, at - run.created
+    spoke = _seconds(after.get("lastOutputTime"))
+    if spoke and after.get("logEvents") and not before.get("logEvents") and "completionTime" not in after:
+        yield "agentrun_time_to_first_event_seconds", spoke - run.created
 
 
 def tokens(status: Status) -> Iterator[tuple[str, int]]:
@@ -97,6 +99,15 @@ def tokens(status: Status) -> Iterator[tuple[str, int]]:
     for kind, field in _TOKENS.items():
         if usage.get(field, 0) > 0:
             yield kind, usage[field]
+
+
+def cost(status: Status) -> float:
+    """What a run has cost in US dollars; 0 if that is not known, or no amount."""
+    try:
+        dollars = float(status.get("costUSD") or 0)
+    except ValueError:
+        return 0.0
+    return dollars if math.isfinite(dollars) and dollars > 0 else 0.0
 
 
 def whole_duration(status: Status) -> float | None:
@@ -124,5 +135,8 @@ def _phase(status: Status) -> str:
 
 
 def _seconds(moment: str | None) -> float:
-    """A time as seconds since the epoch; 0 if there is none."""
-    return datetime.datetime.fromisoformat(moment).timestamp() if moment else 0.0
+    """A time as seconds since the epoch; 0 if there is none, or none that can be read: no run fails for its metrics."""
+    try:
+        return datetime.datetime.fromisoformat(moment or "").timestamp()
+    except ValueError:
+        return 0.0

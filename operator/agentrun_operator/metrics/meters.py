@@ -15,7 +15,7 @@ import agentrun_operator
 from agentrun_operator import errors, models, settings
 from agentrun_operator.metrics.bounded import Bounded
 from agentrun_operator.metrics.catalogue import CATALOGUE, WHO_AND_MODEL, Kind
-from agentrun_operator.metrics.followed import Followed, started, tokens, whole_duration
+from agentrun_operator.metrics.followed import Followed, cost, started, tokens, whole_duration
 
 _KOPF = "kopf"
 _EVENT_TYPES = {None: "listed", "ADDED": "added", "MODIFIED": "modified", "DELETED": "deleted"}
@@ -83,9 +83,9 @@ class Metrics:
         who = company, agent, str(status.get("model") or "unknown")
         for kind, number in tokens(status):
             self._count("agentrun_run_tokens_total", kind, *who, by=number)
-        cost = float(status.get("costUSD") or 0)
-        if cost > 0:
-            self._count("agentrun_run_cost_usd_total", *who, by=cost)
+        dollars = cost(status)
+        if dollars:
+            self._count("agentrun_run_cost_usd_total", *who, by=dollars)
         seconds = whole_duration(status)
         if seconds is not None:
             self._observe("agentrun_run_duration_seconds", seconds, phase)
