@@ -517,6 +517,27 @@ async def test_bytes_of_logs_are_counted(tmp_path: pathlib.Path) -> None:
         tailer.close()
 
 
+def test_bytes_are_counted_once_whatever_comes_after_them(tmp_path: pathlib.Path) -> None:
+    """A poll of a file that is followed no more has read nothing."""
+    (tmp_path / "x.ndjson").write_bytes(TURN)
+    tailer, config = tail.Tailer(settings.Settings()), settings.Settings()
+    tailer.close()
+    followed = tailer.follow(str(tmp_path / "x.ndjson"), stderr_path="", on_drained=lambda: None)
+    read = []
+    for end in (False, False, True, False):
+        if end:
+            followed.close()
+        followed.poll(config)
+        read.append(followed.last_read)
+    assert read == [len(TURN), 0, 0, 0]
+    (tmp_path / "y.ndjson").write_bytes(TURN)
+    other = tailer.follow(str(tmp_path / "y.ndjson"), stderr_path="", on_drained=lambda: None)
+    other.poll(config)
+    other.close()
+    other.poll(config)
+    assert other.last_read == 0
+
+
 def test_who_waits_longest_makes_the_lag() -> None:
     """With a reader that does not come."""
     tailer = tail.Tailer(settings.Settings())

@@ -105,6 +105,7 @@ class LogTail:
 
     def poll(self, config: settings.Settings) -> float | None:
         """Read what is new. Returns the seconds until the next look, None when there is none."""
+        self.last_read = 0
         if self._closed or self._end is not None:
             self._file.close()
             return None
