@@ -75,6 +75,7 @@ def set_up(monkeypatch: pytest.MonkeyPatch, kopf: Kopf) -> fakes.FakeKube:
         return api
 
     where = "agentrun_operator.cli.operator"
+    monkeypatch.setattr(f"{where}.logs.configure", lambda _config: None)  # it is the whole process's, for good
     monkeypatch.setattr(f"{where}.kube.connect", connect)
     monkeypatch.setattr(f"{where}.kopf.operator", kopf.run)
     monkeypatch.setattr(f"{where}.os._exit", kopf.end)
