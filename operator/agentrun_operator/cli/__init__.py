@@ -34,7 +34,22 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="agentrun", description="Run Claude Code agents as Kubernetes Jobs.")
     parser.add_argument("--version", action="version", version=f"agentrun {agentrun_operator.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (run, get, describe, top, logs, cancel, retry, cost, validate, render, inspect, doctor, operator, release):
+    for command in (
+        run,
+        get,
+        describe,
+        top,
+        logs,
+        cancel,
+        retry,
+        cost,
+        validate,
+        render,
+        inspect,
+        doctor,
+        operator,
+        release,
+    ):
         command.add_to(commands)
     completion.add_to(commands, build_parser)
     return parser
