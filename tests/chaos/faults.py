@@ -18,6 +18,7 @@ from tests.chaos.scene import Scene, until
 
 _ARM_SECONDS = 12
 _RULE_SECONDS = 4
+_SHOWN_SECONDS = 0.5  # until the watch shows a run that was just being created
 
 
 # --- the operator ----------------------------------------------------------------------------------------------------
@@ -278,6 +279,7 @@ async def quota_exhausted(scene: Scene, rng: random.Random, *, resource: str) ->
 
     before = set(scene.work.may_end)
     scene.work.may_end |= set(_QUOTA_ENDS)
+    await asyncio.sleep(_SHOWN_SECONDS)
     for run in scene.work.alive():
         scene.eye.note("allows", run=run["metadata"]["uid"], ends=list(_QUOTA_ENDS))
     scene.between.listeners.append(see)
