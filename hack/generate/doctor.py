@@ -1,6 +1,7 @@
 """The users' page about ``agentrun doctor``: every check with what it looks at and what to do."""
 
 from agentrun_operator import doctor
+from agentrun_operator.doctor import rights
 
 _HEAD = """\
 <!-- Generated from operator/agentrun_operator/doctor by `make generate`. Do not edit. -->
@@ -48,12 +49,12 @@ What the check `rights` asks for, and what each right is for; the roles in `depl
 def build_page() -> str:
     """The page."""
     checks = "".join(f"| `{check.name}` | {_cell(check.looks_at)} | {_cell(check.fix)} |\n" for check in doctor.CHECKS)
-    rights = "".join(
-        f"| `{right.resource}{f'.{right.group}' if right.group else ''}` | {', '.join(right.verbs)} | {right.purpose}"
+    granted = "".join(
+        f"| `{rights.shown(right.group, right.resource)}` | {', '.join(right.verbs)} | {right.purpose}"
         f"{', only that Lease' if right.named else ''} |\n"
         for right in doctor.RIGHTS
     )
-    return _HEAD + checks + _RIGHTS + rights
+    return _HEAD + checks + _RIGHTS + granted
 
 
 def _cell(text: str) -> str:

@@ -1,8 +1,9 @@
 """Every command in the README and in docs/ is checked, or says why it is not.
 
 What ``agentrun`` is told is parsed by its own parser, targets of ``make`` and files exist, and of ``kubectl`` the verb,
-the kind, the options and the paths into an AgentRun are known ones. Anything else needs a line before its block:
-``<!-- not run: why -->``. The ``console`` examples of docs/cli.md are run, letter by letter, by test_cli_docs.
+the kind, the options and the paths into an AgentRun are known ones. Anything else says why it is not:
+``<!-- not run: why -->`` before its block, ``# not run: why`` as its first line, or ``# run by FILE``, a test that
+runs it. The ``console`` examples of docs/cli.md are run, letter by letter, by test_cli_docs.
 """
 
 import contextlib
@@ -24,7 +25,8 @@ from tests.unit import test_docs_errors
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>\w*)\n(?P<text>.*?)^ *```", re.DOTALL | re.MULTILINE)
-MARK = re.compile(r"<!-- not run: (\S+ \S+ .*?\S) -->\s*\Z")
+MARK = re.compile(r"<!-- not run: (\S+ .*?\S) -->\s*\Z")
+FIRST_LINE = re.compile(r"\s*# (?:not run: (?P<why>\S+ .*\S)|run by (?P<test>[\w./]+)\b.*)\n")
 
 PROGRAMS = {"agentrun", "kubectl", "make", "deploy/release-finalizers.sh"}
 OTHERS = {
@@ -116,7 +118,7 @@ WITH_VALUE = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block of a page; ``reason`` is why its commands are not checked, "" if they are."""
+    """A fenced block of a page; ``reason`` is why its commands are not checked, or who runs them; "" if they are."""
 
     page: pathlib.Path
     line: int
@@ -143,7 +145,8 @@ def read(page: pathlib.Path) -> Iterator[Block]:
     for found in FENCE.finditer(text):
         before = text[: found.start()]
         mark = MARK.search(before)
-        reason = mark[1] if mark else ""
+        first = FIRST_LINE.match(found["text"])
+        reason = mark[1] if mark else (first["why"] or first["test"].rstrip(".")) if first else ""
         yield Block(page, before.count("\n") + 1, found["kind"], found["text"], reason)
 
 
@@ -295,8 +298,38 @@ def test_a_command_is_one_that_works(block: Block, command: str) -> None:
 def test_a_mark_stands_only_before_commands() -> None:
     """And says why in a few words; one that is not followed by commands excuses nothing."""
     marked = {(block.page.name, block.line) for block in BLOCKS if block.reason and block.commands}
-    written = sum(page.read_text().count("<!-- not run:") for page in PAGES)
+    written = sum(
+        len(re.findall(r"^ *(?:<!--|#) (?:not run:|run by )", page.read_text(), re.MULTILINE)) for page in PAGES
+    )
     assert len(marked) == written
+
+
+def test_who_is_said_to_run_a_command_is_there() -> None:
+    """A test that is named exists."""
+    named = {block.reason for block in BLOCKS if re.fullmatch(r"tests/[\w./]+", block.reason)}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("<!-- not run: it costs money -->\n```sh\nhelm x\n```\n", "it costs money"),
+        ("```sh\n# not run: it costs money\nhelm x\n```\n", "it costs money"),
+        (
+            "```sh\n# run by tests/unit/test_docs_commands.py, all of it\nhelm x\n```\n",
+            "tests/unit/test_docs_commands.py",
+        ),
+        ("<!-- not run: -->\n```sh\nhelm x\n```\n", ""),
+        ("<!-- not run: it costs money -->\nBut:\n```sh\nhelm x\n```\n", ""),
+        ("```sh\nhelm x\n# not run: it costs money\n```\n", ""),
+    ],
+)
+def test_a_mark_has_its_place(tmp_path: pathlib.Path, text: str, reason: str) -> None:
+    """Right before the block, or as its first line, and with a reason."""
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    [block] = read(page)
+    assert (block.reason, "helm x" in block.commands) == (reason, True)
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,7 @@ ROWS: list[tuple[doctor.Sights, str, str, str]] = [
     ),
     (seen(reviews=reviews("create/jobs", "patch/jobs")), "rights", "fail", "may not create, patch in all namespaces"),
     (seen(reviews=reviews("get/secrets", namespaces="a,b")), "rights", "fail", "may not get in namespace b"),
+    (seen(), "rights", "pass", "agentruns.paperclip.io/status: the operator may patch in all namespaces"),
     (seen(reviews=HIDDEN), "rights", "skip", "not allowed"),
     (seen(), "operator", "pass", "agentrun-operator: 1 of 1 ready"),
     (seen(), "operator", "pass", "pod agentrun-operator-0: ready; never restarted"),

@@ -113,7 +113,7 @@ def check_rights(seen: sights.Sights) -> Iterable[Finding]:
     for review in seen.reviews:
         grouped.setdefault((review.ask.group, review.ask.resource, review.ask.namespace), []).append(review)
     for (group, resource, namespace), reviews in grouped.items():
-        subject = f"{resource}.{group}" if group else resource
+        subject = rights.shown(group, resource)
         where = f"in namespace {namespace}" if namespace else "in all namespaces"
         denied = [review.ask.verb for review in reviews if not review.allowed]
         if denied:

@@ -108,6 +108,12 @@ def plan_asks(config: settings.Settings) -> tuple[sights.Ask, ...]:
     )
 
 
+def shown(group: str, resource: str) -> str:
+    """A resource as people write it: ``agentruns.paperclip.io/status``."""
+    plain, slash, part = resource.partition("/")
+    return f"{plain}.{group}{slash}{part}" if group else resource
+
+
 def purpose(group: str, resource: str) -> str:
     """What rights on a resource are for."""
     return next(right.purpose for right in RIGHTS if (right.group, right.resource) == (group, resource))
