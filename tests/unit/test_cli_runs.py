@@ -249,6 +249,20 @@ def test_get_says_that_there_is_nothing(api: fakeruns.FakeRuns, agentrun: Agentr
     del api
 
 
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (("one", "-A"), "a name belongs to one namespace: give it with -n, or leave out the names"),
+        (("one", "--agent", "a"), "--company, --agent and --task choose among all: leave out the names"),
+    ],
+)
+def test_get_takes_names_or_a_choice(
+    api: fakeruns.FakeRuns, agentrun: Agentrun, argv: tuple[str, ...], told: str
+) -> None:
+    assert agentrun("get", *argv) == (2, "", f"agentrun get: {told}\n")
+    assert api.calls == []
+
+
 def test_describe_tells_what_happened(api: fakeruns.FakeRuns, agentrun: Agentrun) -> None:
     """Also where the Events may not be read."""
     add(api, "one", FAILED)

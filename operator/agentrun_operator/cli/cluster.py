@@ -46,8 +46,7 @@ class Session:
     async def list(self, **by: Any) -> list[Mapping[str, Any]]:
         """The AgentRuns of a company, an agent, a task as JSON; oldest first."""
         bodies, _ = await self.api.all_runs(self.namespace).list()
-        wanted = {run.metadata.uid for run in await self.runs.list(**by)} if any(by.values()) else None
-        found = [body for body in bodies if wanted is None or body["metadata"]["uid"] in wanted]
+        found = [body for body in bodies if client.belongs(body, **by)]
         return sorted(found, key=lambda body: (body["metadata"]["creationTimestamp"], body["metadata"]["name"]))
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentrun_operator import models
-from agentrun_operator.cli import cells, cluster, table
+from agentrun_operator.cli import cells, cluster, table, validate
 
 _SHORT = 8  # characters of a session's id
 
@@ -36,7 +36,15 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
         "--phase", choices=[str(phase) for phase in models.Phase], action="append", help="only these; may be repeated"
     )
     cluster.add_output_to(parser, "wide", what="the objects")
-    parser.set_defaults(run=lambda arguments: cluster.run(arguments, lambda session: _get(arguments, session)))
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.names and arguments.all_namespaces:
+        return validate.complain(arguments, "a name belongs to one namespace: give it with -n, or leave out the names")
+    if arguments.names and any(cluster.filters(arguments).values()):
+        return validate.complain(arguments, "--company, --agent and --task choose among all: leave out the names")
+    return cluster.run(arguments, lambda session: _get(arguments, session))
 
 
 async def _get(arguments: argparse.Namespace, session: cluster.Session) -> int:

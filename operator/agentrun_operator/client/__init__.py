@@ -7,7 +7,7 @@ The client never decides what a run is worth: which failure to try again, how lo
 orchestrator's affair. ``session_after`` says what the last run of an agent recommends.
 """
 
-from agentrun_operator.client.aio import AsyncClient, leave_logging_to_the_program
+from agentrun_operator.client.aio import AsyncClient, belongs, leave_logging_to_the_program
 from agentrun_operator.client.costs import By, Cost, sum_up
 from agentrun_operator.client.faults import InvalidSpecError, OtherRunError, RunGoneError
 from agentrun_operator.client.hub import Change
@@ -26,6 +26,7 @@ __all__ = [
     "OtherRunError",
     "RunGoneError",
     "Spec",
+    "belongs",
     "build_retry",
     "leave_logging_to_the_program",
     "session_after",

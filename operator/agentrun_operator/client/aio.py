@@ -176,7 +176,9 @@ class AsyncClient:
         """The runs of a company, an agent, a task, in certain phases (None: not seen by an operator); oldest first."""
         bodies, _ = await self._persist(self._api.all_runs(self._namespace).list)
         among = None if phases is None else set(phases)
-        found = [models.AgentRun.parse(body) for body in bodies if _belongs(body, company, agent, task)]
+        found = [
+            models.AgentRun.parse(body) for body in bodies if belongs(body, company=company, agent=agent, task=task)
+        ]
         found = [run for run in found if among is None or run.status.phase in among]
         return sorted(found, key=lambda run: (run.metadata.creation_timestamp, run.metadata.name))
 
@@ -240,7 +242,7 @@ class AsyncClient:
         """What changed among the runs, from all that are there on, for ever; at least every 30 s, if only nothing."""
         await self._persist(self._api.all_runs(self._namespace).list)  # or it is refused, in words
         with self._hub(self._namespace).subscribe(
-            lambda body: _belongs(body, company, agent, task), all_anew=True
+            lambda body: belongs(body, company=company, agent=agent, task=task), all_anew=True
         ) as told:
             while True:
                 yield await told.take(_POLL_SECONDS)
@@ -337,7 +339,10 @@ class _Screen:
         """Of no interest."""
 
 
-def _belongs(body: Mapping[str, Any], company: str | None, agent: str | None, task: str | None) -> bool:
+def belongs(
+    body: Mapping[str, Any], *, company: str | None = None, agent: str | None = None, task: str | None = None
+) -> bool:
+    """Whether the AgentRun ``body`` (as JSON) is of that company, agent and task; None: of any."""
     spec = body["spec"]
     wanted = ((company, spec.get("companyId")), (agent, spec["agent"].get("id")), (task, spec.get("taskId")))
     return all(want is None or want == there for want, there in wanted)
