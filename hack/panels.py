@@ -80,7 +80,7 @@ def draw(server: str, span: Span, file: pathlib.Path, *, caption: str) -> None:
         axes.set_axis_off()
     for axes, panel in zip(grid.flat, panels, strict=False):
         _paint(axes, panel, [series for query in panel.queries for series in ask(server, query, span)])
-    figure.supxlabel(caption, fontsize=8)
+    figure.supxlabel(f"minutes. {caption}".strip(), fontsize=8)
     figure.savefig(file, dpi=_DPI, metadata={"Software": None})
     pyplot.close(figure)
 

@@ -221,6 +221,16 @@ def test_the_page_lists_every_metric_once_with_its_labels() -> None:
         assert (kind, re.findall(r"`(\w+)`", labels)) == (spec.kind, [*spec.labels, *spec.free])
 
 
+def test_the_page_points_to_what_is_there() -> None:
+    """Files, and headings of operations."""
+    links = re.findall(r"\]\(([^)]+)\)", page.build_page())
+    assert links
+    for link in links:
+        file, _, anchor = link.partition("#")
+        assert (ROOT / "docs" / file).is_file(), link
+        assert not anchor or f"\n## {anchor.title()}\n" in OPERATIONS
+
+
 def test_a_metric_without_a_group_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be missing on the page."""
     strange = metrics.Spec(name="other_total", kind=next(iter(metrics.CATALOGUE.values())).kind, about="Strange.")
