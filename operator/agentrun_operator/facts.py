@@ -18,12 +18,16 @@ _LABEL_JOB_UID = "batch.kubernetes.io/controller-uid"  # set by the Job controll
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """One entry of ``status.conditions`` of a Job or a Pod; ``status`` is ``True``, ``False`` or ``Unknown``."""
+    """One entry of ``status.conditions`` of a Job or a Pod; ``status`` is ``True``, ``False`` or ``Unknown``.
+
+    ``since`` (RFC 3339) is kept of a Job's ``Failed`` only.
+    """
 
     type: str
     status: str
     reason: str = ""
     message: str = ""
+    since: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +257,7 @@ def _conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
             status=shapes.text(c.get("status")),
             reason=shapes.text(c.get("reason")),
             message=shapes.text(c.get("message")),
+            since=shapes.text(c.get("lastTransitionTime")) if c.get("type") == "Failed" else "",
         )
         for c in map(shapes.mapping, shapes.sequence(status.get("conditions")))
     )

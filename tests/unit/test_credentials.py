@@ -272,7 +272,7 @@ async def test_kopf_gets_what_our_client_has(memo: runner.Deps, monkeypatch: pyt
         assert (told.server, told.aiohttp_session.headers["Authorization"]) == ("https://one:6443", "Bearer a b")
         proxy = getattr(told.aiohttp_session, "_default_proxy")  # noqa: B009 - there is no other way to ask
         assert str(proxy) == "http://proxy"
-        assert (files, connector.limit) == (["/ca", "/crt", "/key"], 17)
+        assert (files, connector.limit) == (["/ca", "/crt", "/key"], 9)
         assert (tls_of(connector).verify_mode, tls_of(connector).check_hostname) == (ssl.CERT_NONE, False)
     files.clear()
     object.__setattr__(memo, "config", settings.Settings(data_path="", namespaces="a,b,c"))

@@ -126,6 +126,13 @@ def cut(finished: str, **fields: Any) -> forensics.Facts:
     return known(INIT, TOOL, **{"exit": agent, "job": began, "pod": gone, "limit_seconds": 60, **fields})
 
 
+def unseen(failed_at: str, **fields: Any) -> forensics.Facts:
+    """The facts of a run with a limit of one minute whose Job failed at that time, with a pod that nobody saw."""
+    failure = facts.Condition(type="Failed", status="True", reason="BackoffLimitExceeded", since=failed_at)
+    began = facts.JobFacts(name="j", namespace="ns", uid="u", conditions=(failure,), started_at="2026-11-21T10:00:00Z")
+    return known(**{"job": began, "limit_seconds": 60, **fields})
+
+
 OLD_400 = 'API Error: 400 {"type":"error","error":{"type":"invalid_request_error","message":"%s"},"request_id":"r"}'
 
 # ------------------------------------------------------------------------------------------------ the table
@@ -209,6 +216,10 @@ CLUSTER: list[Row] = [
     ("killed after the limit, and nobody deleted its pod", cut("2026-11-21T10:02:00Z", pod=pod()), Code.TRUNCATED),
     ("killed, and it is not known when the Job began", cut("2026-11-21T10:02:00Z", job=FAILED), Code.TRUNCATED),
     ("killed, and there is no limit", cut("2026-11-21T10:02:00Z", limit_seconds=0), Code.TRUNCATED),
+    ("the same, and nobody saw the pod", unseen("2026-11-21T10:01:00Z"), Code.TIMEOUT),
+    ("a pod that nobody saw, before the Job's time was up", unseen("2026-11-21T10:00:59Z"), Code.POD_SCHEDULE_FAILED),
+    ("the same, and it is not known when", unseen(""), Code.POD_SCHEDULE_FAILED),
+    ("the same, without a limit", unseen("2026-11-21T10:02:00Z", limit_seconds=0), Code.POD_SCHEDULE_FAILED),
     ("Job deadline, pod never there", known(job=LATE), Code.TIMEOUT),
     ("init container failed", known(pod=pod(init=(INIT_OK, INIT_BAD), main=waiting("PodInitializing"))), Code.INIT_FAILED),
     ("init container failed without words", known(pod=pod(init=(facts.ContainerFacts(name="i", terminated=True, exit_code=2),))), Code.INIT_FAILED),

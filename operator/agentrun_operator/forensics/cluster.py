@@ -98,15 +98,23 @@ def _was_cut_at_the_limit(known: case.Facts) -> bool:
     """Whether the agent was killed with its pod when the Job's time was up.
 
     The Job controller deletes the pod and then writes down why. When that write fails, it finds a failed pod the next
-    time, and says BackoffLimitExceeded.
+    time, and says BackoffLimitExceeded. Nobody may have seen that pod.
     """
     job, pod, agent = known.job, known.pod, known.agent
-    if not (known.limit_seconds and known.killed and pod is not None and pod.deleting):
+    if job is None or job.failure is None or not known.limit_seconds:
         return False
-    if job is None or agent is None or not (job.started_at and agent.finished_at):
+    if pod is None:
+        return _seconds(job.started_at, job.failure.since) >= known.limit_seconds
+    if agent is None or not (known.killed and pod.deleting):
         return False
-    began, ended = map(datetime.datetime.fromisoformat, (job.started_at, agent.finished_at))
-    return (ended - began).total_seconds() >= known.limit_seconds
+    return _seconds(job.started_at, agent.finished_at) >= known.limit_seconds
+
+
+def _seconds(began: str, ended: str) -> float:
+    """From one time to the other; 0 where one of them is not known."""
+    if not (began and ended):
+        return 0
+    return (datetime.datetime.fromisoformat(ended) - datetime.datetime.fromisoformat(began)).total_seconds()
 
 
 def _init_failed(known: case.Facts) -> case.Failure | None:
