@@ -83,6 +83,7 @@ def _follow_alone(logs: Sequence[str], lookout: Lookout) -> int:
     for log in logs:
         stderr = log.removesuffix(".ndjson") + ".stderr"
         lookout.note(log, tailer.follow(log, stderr_path=stderr, on_drained=lambda: None))
+    print("looking", flush=True)  # from now on, a signal is not the end of what was seen
     ended.wait()
     tailer.close()
     return 0

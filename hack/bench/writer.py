@@ -132,9 +132,9 @@ def entry(log: str, size: int, at: float) -> str:
 
 
 def read_journal(file: pathlib.Path) -> Journal:
-    """By path of the log: how long it was, and at which moment, in order."""
+    """By path of the log: how long it was, and at which moment, in order; a line that is just being written is not."""
     found: dict[str, list[tuple[int, float]]] = {}
-    for line in file.read_text().splitlines():
+    for line in file.read_text().rpartition("\n")[0].splitlines():
         size, at, log = line.split(" ", 2)
         found.setdefault(log, []).append((int(size), float(at)))
     return found

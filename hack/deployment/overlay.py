@@ -22,7 +22,8 @@ def build(
     base: str, *, namespace: str, api_port: int, health_port: int, settings: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """The kustomization over ``base``, the relative path of another one. ``settings``: variables without prefix."""
-    literals = {"LIVENESS_ENDPOINT": f"http://0.0.0.0:{health_port}/healthz", **(settings or {})}
+    # With the host's network, a port for metrics would be another one to find.
+    literals = {"LIVENESS_ENDPOINT": f"http://0.0.0.0:{health_port}/healthz", "METRICS_PORT": "0", **(settings or {})}
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
@@ -76,7 +77,7 @@ def _deployment(api_port: int, health_port: int) -> dict[str, Any]:
     container = {
         "name": "operator",
         "env": [{"name": name, "value": value} for name, value in address.items()],
-        # The shipped port goes, for it is the key of this list.
+        # The shipped ports go, for they are the key of this list.
         "ports": [{"$patch": "replace"}, {"name": "health", "containerPort": health_port}],
     }
     return {

@@ -110,6 +110,10 @@ def build_schema() -> _Schema:
                 "Where the API server listens, as pods are sent there.",
                 {"type": "integer", "minimum": 1, "maximum": 65535},
             ),
+            metricsFrom=_list(
+                "Peers of a NetworkPolicy that may read the metrics, which name companies and models. Empty: all.",
+                anything,
+            ),
         ),
         "quota": _free("The `hard` limits of a ResourceQuota for the namespace. Empty: none."),
         "serviceAccount": _map("The operator's.", annotations=_free("Its annotations.", _text(""))),

@@ -60,6 +60,7 @@ class ContainerFacts:
 class PodFacts:
     """The one pod of a Job. ``gone`` means that the object no longer exists.
 
+    ``unseen``: it went between two lists, and what became of it after these facts was not shown.
     ``deletion_time`` (RFC 3339, "" = nobody deletes it) is when it should be gone: it includes the pod's grace period.
     """
 
@@ -75,6 +76,7 @@ class PodFacts:
     message: str = ""
     deletion_time: str = ""
     gone: bool = False
+    unseen: bool = False
     conditions: tuple[Condition, ...] = ()
     init: tuple[ContainerFacts, ...] = ()
     main: ContainerFacts | None = None

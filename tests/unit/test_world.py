@@ -36,6 +36,11 @@ def gone(seen: facts.JobFacts) -> facts.JobFacts:
     return dataclasses.replace(seen, gone=True)
 
 
+def lost(seen: facts.PodFacts) -> facts.PodFacts:
+    """The pod after its deletion, which a list found out."""
+    return dataclasses.replace(seen, gone=True, unseen=True)
+
+
 def pod_gone(seen: facts.PodFacts) -> facts.PodFacts:
     """The pod after its deletion."""
     return dataclasses.replace(seen, gone=True)
@@ -623,7 +628,7 @@ async def test_a_list_shows_what_is_new_and_what_is_gone(scene: Scene) -> None:
     show_list(scene.world, "20", (other, pod))
     assert scene.woken() == ["a", "b", "c"]
     assert scene.world.job_of(scene.runs["a"]) == gone(scene.job)
-    assert scene.world.pod_of(scene.job.uid) == pod_gone(scene.pod)
+    assert scene.world.pod_of(scene.job.uid) == lost(scene.pod)
     assert scene.world.job_of(scene.runs["b"]) == other
     assert scene.world.pod_of(other.uid) == pod
     assert (scene.world.jobs(), scene.world.pods()) == ([other], [pod])
@@ -647,7 +652,7 @@ async def test_what_is_created_after_a_list_is_not_missing_from_it(scene: Scene,
     scene.world.saw_pod(pod)
     show_list(scene.world, "20", (scene.job, scene.pod))
     assert scene.world.job_of(scene.runs["b"]) == (made if there else gone(made))
-    assert scene.world.pod_of(made.uid) == (pod if there else pod_gone(pod))
+    assert scene.world.pod_of(made.uid) == (pod if there else lost(pod))
     assert (made in scene.world.jobs(), pod in scene.world.pods()) == (there, there)
 
 

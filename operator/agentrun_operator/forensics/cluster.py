@@ -103,7 +103,7 @@ def _was_cut_at_the_limit(known: case.Facts) -> bool:
     job, pod, agent = known.job, known.pod, known.agent
     if job is None or job.failure is None or not known.limit_seconds:
         return False
-    if pod is None:
+    if pod is None or pod.unseen:
         return _seconds(job.started_at, job.failure.since) >= known.limit_seconds
     if agent is None or not (known.killed and pod.deleting):
         return False

@@ -268,7 +268,7 @@ class World:
         for pod in self.pods():
             ours = namespace in {"", pod.namespace}
             if ours and pod.uid not in there and versions.number(pod.version) <= versions.number(version):
-                self.saw_pod(dataclasses.replace(pod, gone=True))
+                self.saw_pod(dataclasses.replace(pod, gone=True, unseen=True))
 
     def jobs_shown(self, namespace: str, version: str) -> None:
         """The watch of Jobs in ``namespace`` ("" = everywhere) has shown everything up to ``version``."""
