@@ -26,6 +26,7 @@ def make(
         caretaker=runner.Caretaker(config, client, world.live_logs),
         announcer=runner.Announcer(config, client),
         stragglers=runner.Stragglers(client, world.is_followed, world.jobs),
+        leftovers=runner.Leftovers(client),
     )
     _made.append(made)
     return made

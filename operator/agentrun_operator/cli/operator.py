@@ -118,6 +118,7 @@ async def _prepare(
         caretaker=runner.Caretaker(config, client, world.live_logs),
         announcer=runner.Announcer(config, client),
         stragglers=runner.Stragglers(client, world.is_followed, world.jobs),
+        leftovers=runner.Leftovers(client),
         meters=meters,
         reached=reached,
     )

@@ -6,6 +6,7 @@ of the logs, the caretaker of what is left after the end, the announcer of Event
 
 from agentrun_operator.runner.announcer import Announcer
 from agentrun_operator.runner.deps import Deps, expect, is_ours, look_around, named, slim
+from agentrun_operator.runner.leftovers import Leftovers
 from agentrun_operator.runner.retention import Caretaker
 from agentrun_operator.runner.sources import OwnPod, SecretValues
 from agentrun_operator.runner.steps import Step
@@ -17,6 +18,7 @@ __all__ = [
     "Announcer",
     "Caretaker",
     "Deps",
+    "Leftovers",
     "OwnPod",
     "SecretValues",
     "Step",

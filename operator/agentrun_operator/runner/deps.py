@@ -10,6 +10,7 @@ import structlog
 from agentrun_operator import errors, kube, manifest, metrics, names, settings, shapes, tail
 from agentrun_operator.runner import mirrors
 from agentrun_operator.runner.announcer import Announcer
+from agentrun_operator.runner.leftovers import Leftovers
 from agentrun_operator.runner.logins import Logins
 from agentrun_operator.runner.resync import Resync
 from agentrun_operator.runner.retention import Caretaker
@@ -39,6 +40,7 @@ class Deps:
     caretaker: Caretaker
     announcer: Announcer
     stragglers: Stragglers
+    leftovers: Leftovers
     meters: metrics.Metrics = dataclasses.field(default_factory=metrics.Metrics)
     reached: Callable[[Step], None] = lambda _step: None
     # A list goes through all objects of its namespace: many at a time would hold up everything else.
@@ -110,7 +112,8 @@ async def look_around(deps: Deps) -> None:
     begun = await mirrors.begin(deps.client, deps.world, namespaces, deps.config.owns, watch=deps.meters.watch)
     deps.tasks.extend(begun)
     care = deps.caretaker
-    for work in (care.sweep(), care.expire(), recount(deps), deps.stragglers.watch(), deps.announcer.work()):
+    lost = (deps.stragglers.watch(), deps.leftovers.watch())
+    for work in (care.sweep(), care.expire(), recount(deps), *lost, deps.announcer.work()):
         deps.tasks.append(asyncio.create_task(work))
 
 
