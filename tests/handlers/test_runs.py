@@ -139,11 +139,16 @@ async def test_a_run_that_nobody_follows_is_told_to_those_who_mend(
         for shown in ("ADDED", kind):
             event = {"type": shown, "object": body}
             await runs.saw(event=event, uid=body["metadata"]["uid"], memo=daemon.memo)  # type: ignore[arg-type]  # a raw event
+
+    def written() -> set[str]:
+        return {what for verb, what in daemon.kube.calls if verb == "write_run_finalizers"}
+
     task = asyncio.create_task(daemon.memo.stragglers.watch())
+    if mended:
+        await daemon.until(written)
     await asyncio.sleep(0.02)
     task.cancel()
-    written = {what for verb, what in daemon.kube.calls if verb == "write_run_finalizers"}
-    assert written == ({"other"} if mended else set())
+    assert written() == ({"other"} if mended else set())
 
 
 async def test_a_run_of_another_shard_is_passed_over(daemon: Daemon) -> None:
