@@ -92,6 +92,10 @@ def main() -> int:
         f"requirements/dev.txt: {problem}" for problem in check_lock(development, [*runtime_declared, *dev_declared])
     ]
     problems += [f"requirements: {problem}" for problem in check_agreement(runtime, development)]
+    for name in ("docs", "release"):
+        text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+        declared = project["dependency-groups"][name]
+        problems += [f"requirements/{name}.txt: {problem}" for problem in check_lock(text, declared)]
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
