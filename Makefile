@@ -15,6 +15,8 @@ FAULTS ?= 2000
 export CLUSTER
 
 BIN := .venv/bin
+# Without those that look into the node, mount file systems, or install the operator's image.
+KIND_TESTS := $(addprefix tests/e2e/test_,runs.py api.py attempts.py failures.py examples.py)
 # The stamp's name carries the lock and the project file: when neither changed, a second `make setup` has nothing to do.
 STAMP := .venv/.stamp-$(shell cat requirements/dev.txt pyproject.toml | cksum | cut -d' ' -f1)
 # A kubelet needs root; without it, all but the e2e tests still work.
@@ -60,6 +62,11 @@ test-integration: setup ## Tests against a real API server
 .PHONY: test-e2e
 test-e2e: setup ## Tests against a real kubelet (needs root)
 	@$(BIN)/python -m hack.verify e2e
+
+.PHONY: test-e2e-kind
+test-e2e-kind: venv ## The e2e tests that any cluster can run, on kind (needs root, Docker, kind); KIND_NODE_IMAGE=… chooses it
+	@hack/kind/up docker.io/agentrun/claude-code:2.1.329
+	@TEST_CLUSTER=kind $(BIN)/python -m pytest $(KIND_TESTS) -k "not disk" --basetemp=.local/kind/data/pytest
 
 .PHONY: fuzz
 fuzz: venv ## Fuzz the parsers for SECONDS (600); finds are kept in build/fuzz/failures
@@ -124,6 +131,14 @@ cluster-status: ## Show what of cluster NAME runs
 image: venv ## Build the operator's image without Docker; prints its tar, for `ctr images import` or `docker load`
 	@$(BIN)/python -m hack.images operator
 
+.PHONY: docs
+docs: build/venv/docs/.done ## Build the site of these documents into build/site/html; a link that leads nowhere fails it
+	@build/venv/docs/bin/python -m hack.site
+
+.PHONY: release
+release: setup build/venv/release/.done ## Make everything of a release in dist/; DRY_RUN=1 only checks, DRAFT=1 takes the tree as it is
+	@$(BIN)/python -m hack.release $(if $(DRY_RUN),--dry-run) $(if $(DRAFT),--draft)
+
 .PHONY: bench
 bench: setup ## Measure speed and memory in ten minutes; PARTS="burst live …" measures those in full, PARTS=--full all
 	@$(BIN)/python -m hack.bench $(PARTS)
@@ -139,6 +154,14 @@ clean: ## Remove the environment, caches and test output (the built Kubernetes s
 
 .PHONY: venv
 venv: $(STAMP)
+
+# The tools of one target, from a lock of their own.
+build/venv/%/.done: requirements/%.txt
+	@echo "==> build/venv/$*: $$(grep -c '==' $<) pinned packages"
+	@rm -rf build/venv/$*
+	@$(PYTHON) -m venv build/venv/$*
+	@build/venv/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
