@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hack import cluster, playground
+from hack.demo import targets
 
 RUNS = "agentruns.paperclip.io"
 KEEP_CLUSTER = "KEEP_TEST_CLUSTER"
@@ -22,9 +23,22 @@ def cluster_name(name: str) -> str:
     return name + os.environ.get(CLUSTER_SUFFIX, "")
 
 
+def on_kind() -> bool:
+    """Whether the tests use the kind cluster of hack/kind/up: ``make test-e2e-kind``."""
+    return os.environ.get("TEST_CLUSTER") == "kind"
+
+
 @contextlib.contextmanager
 def running_cluster(name: str, level: str, *, audit: bool = False) -> Iterator[playground.Kubectl]:
-    """A cluster with the CRD and the operator's rights. It is stopped at the end, unless KEEP_TEST_CLUSTER is set."""
+    """A cluster with the CRD and the operator's rights. It is stopped at the end, unless KEEP_TEST_CLUSTER is set.
+
+    On kind it is the cluster that is there, and stays.
+    """
+    if on_kind():
+        kubectl = playground.Kubectl(kubeconfig=targets.KIND_STATE / "kubeconfig")
+        playground.install(kubectl)
+        yield kubectl
+        return
     name = cluster_name(name)
     up = cluster.up(name, level, audit=audit)
     try:

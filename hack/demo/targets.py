@@ -72,6 +72,20 @@ def refuse_beside_an_install(kubectl: playground.Kubectl) -> None:
         )
 
 
+def enter_kind_network() -> list[str]:
+    """The start of a command that shall run in the network of kind's node, whose loopback host-network pods see.
+
+    It needs root. Raises PlaygroundError if there is no such node.
+    """
+    node = "agentrun-control-plane"
+    done = subprocess.run(
+        ["docker", "inspect", "--format", "{{.State.Pid}}", node], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise playground.PlaygroundError(f"there is no container {node}: hack/kind/up makes it. {done.stderr.strip()}")
+    return ["nsenter", "--target", done.stdout.strip(), "--net", "--"]
+
+
 def tear_down(kind: str) -> None:
     """Stop what ``prepare`` started; a cluster of yours is left alone."""
     if kind == "local":

@@ -13,7 +13,7 @@ import pathlib
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -222,12 +222,15 @@ def run_agentrun(*arguments: str, env: Mapping[str, str]) -> str:
 
 
 def start_mock(
-    folder: pathlib.Path, *, scenario: str = "tools", bodies: pathlib.Path | None = None
+    folder: pathlib.Path, *, scenario: str = "tools", bodies: pathlib.Path | None = None, within: Sequence[str] = ()
 ) -> tuple[Process, int]:
-    """Start the scripted Messages API on loopback; returns it and its port. ``bodies`` gets what agents send."""
+    """Start the scripted Messages API on loopback; returns it and its port. ``bodies`` gets what agents send.
+
+    ``within`` is a command that starts another one elsewhere, such as in a node's network.
+    """
     port_file = folder / "mock.port"
     port_file.unlink(missing_ok=True)
-    command = ["python3", "-m", "hack.mock_anthropic", "--port", "0", "--port-file", str(port_file)]
+    command = [*within, "python3", "-m", "hack.mock_anthropic", "--port", "0", "--port-file", str(port_file)]
     log = folder / "mock.log"
     command += ["--scenario", scenario, "--log", str(folder / "mock-requests.ndjson")]
     mock = Process.start([*command, *(["--bodies", str(bodies)] if bodies else [])], log=log)

@@ -11,6 +11,7 @@ import pytest
 
 from hack import cluster, playground
 from hack.cluster import paths
+from hack.demo import targets
 from hack.deployment import overlay, rendering
 from tests import harness
 
@@ -55,7 +56,9 @@ def api_bodies(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def api_port(tmp_path_factory: pytest.TempPathFactory, api_bodies: pathlib.Path) -> Iterator[int]:
     """The scripted Messages API on loopback."""
-    mock, port = playground.start_mock(tmp_path_factory.mktemp("mock"), scenario="ok", bodies=api_bodies)
+    within = targets.enter_kind_network() if harness.on_kind() else []
+    folder = tmp_path_factory.mktemp("mock")
+    mock, port = playground.start_mock(folder, scenario="ok", bodies=api_bodies, within=within)
     yield port
     mock.stop()
 
