@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from hack.generate import chart, crd, dashboard, doctor, licences, metrics, reference, versions
+from hack.generate import chart, crd, dashboard, doctor, licences, metrics, options, reference, versions
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEADER = "# Generated from operator/agentrun_operator/models by `make generate`. Do not edit.\n"
@@ -38,6 +38,7 @@ def outputs() -> dict[pathlib.Path, str]:
         ROOT / "deploy" / "monitoring" / "dashboard.json": dashboard.build_dashboard(),
         ROOT / "docs" / "doctor.md": doctor.build_page(),
         ROOT / "docs" / "licences.md": licences.build_page(),
+        ROOT / "docs" / "options.md": options.build_page(),
         **chart.outputs(),
         **versions.outputs(),
     }

@@ -67,7 +67,7 @@ def parts(facts: judging.Facts) -> tuple[Part, ...]:
         Part(
             names=("parts.cdx.json",),
             purpose="every Python package in the image with version, hashes and licence (CycloneDX)",
-            make=_list_parts,
+            make=lambda folder: _list_parts(folder, version),
         ),
         Part(
             names=("LICENSE", "licences.md", "notes.md"),
@@ -111,12 +111,13 @@ def _render_manifests(folder: pathlib.Path) -> None:
         (folder / f"install-{name}.yaml").write_text(_run(rendering.kubectl(), "kustomize", str(path)))
 
 
-def _list_parts(folder: pathlib.Path) -> None:
+def _list_parts(folder: pathlib.Path, version: str) -> None:
     if not CYCLONEDX.exists():
         raise ReleaseError("cyclonedx-py is not there: `make release` installs it, from requirements/release.txt")
     lock = judging.ROOT / "requirements" / "runtime.txt"
     options = ("--pyproject", str(judging.ROOT / "pyproject.toml"), "--mc-type", "application", "--output-reproducible")
     listed = json.loads(_run(str(CYCLONEDX), "requirements", *options, str(lock)))
+    listed["metadata"]["component"]["version"] = version  # pyproject.toml has none: the package says it
     text = json.dumps(with_licences(listed, licences.licences()), indent=2)
     (folder / "parts.cdx.json").write_text(text + "\n")
 

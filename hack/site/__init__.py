@@ -36,7 +36,10 @@ SECTIONS = (
     ),
     Section(
         title="Create runs",
-        pages=("docs/cli.md", "docs/client.md", "docs/api.md", "docs/errors.md", "docs/migration.md"),
+        pages=(
+            *("docs/cli.md", "docs/options.md", "docs/client.md", "docs/api.md", "docs/errors.md"),
+            "docs/migration.md",
+        ),
     ),
     Section(
         title="Operate",

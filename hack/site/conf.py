@@ -9,6 +9,7 @@ source_suffix = {".md": "markdown"}
 # Anchors as forges make them, so that one link works in both places.
 myst_heading_anchors = 5
 highlight_language = "none"
+smartquotes = False  # it would make a dash of the two hyphens of an option
 
 html_theme = "furo"
 html_copy_source = False
