@@ -149,7 +149,7 @@ bench-slice: setup ## Measure the path of a run from object to verdict
 
 .PHONY: clean
 clean: ## Remove the environment, caches and test output (the built Kubernetes stays in its cache)
-	@rm -rf .venv .coverage .coverage.* htmlcov dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .coverage .coverage.* htmlcov dist dist.new build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find hack operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: venv

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from agentrun_operator import cli, settings
 
 _OPTION = re.compile(r"(?<![\w`-])(--[a-z][a-z-]*\w|-[a-zA-Z](?: (?:wide|json|yaml)\b)?(?![\w-]))")
+_FEW = 4  # choices that stand beside the option
 _HEAD = """\
 <!-- Generated from the command's parser and the operator's settings by `make generate`. Do not edit. -->
 
@@ -59,14 +60,17 @@ def _option(action: argparse.Action) -> str:
 
 def _word(action: argparse.Action) -> str:
     """What stands for the value."""
-    if action.choices is not None and action.metavar is None:
-        return "|".join(map(str, action.choices))
+    choices = list(map(str, action.choices or ()))
+    if choices and len(choices) <= _FEW and action.metavar is None:
+        return "|".join(choices)
     return str(action.metavar or action.dest.upper())
 
 
 def _help(action: argparse.Action) -> str:
     text = " ".join((action.help or "").split()).replace("%(default)s", str(action.default)).replace("%%", "%")
-    return _marked(f"{text[:1].upper()}{text[1:]}")
+    choices = list(map(str, action.choices or ()))
+    listed = f": {', '.join(choices)}" if len(choices) > _FEW else ""
+    return _marked(f"{text[:1].upper()}{text[1:]}{listed}")
 
 
 def _marked(text: str) -> str:

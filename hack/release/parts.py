@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ CYCLONEDX = judging.ROOT / "build" / "venv" / "release" / "bin" / "cyclonedx-py"
 SUMS = "SHA256SUMS"
 
 _SECONDS = 600
+_SPDX = re.compile(r"[\w.+-]+(?: (?:AND|OR|WITH) [\w.+-]+)*")
 
 
 class ReleaseError(Exception):
@@ -129,7 +131,8 @@ def with_licences(listed: Mapping[str, Any], of: Mapping[str, str]) -> dict[str,
         licence = of.get(component["name"].lower())
         if licence is None:
             raise ReleaseError(f"{component['name']} is in the list of parts and has no known licence")
-        components.append({**component, "licenses": [{"license": {"name": licence}}]})
+        said = {"expression": licence} if _SPDX.fullmatch(licence) else {"license": {"name": licence}}
+        components.append({**component, "licenses": [said]})
     return {**listed, "components": components}
 
 

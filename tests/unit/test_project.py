@@ -167,7 +167,7 @@ def test_decision_records_are_numbered_without_gaps_and_listed() -> None:
     assert [name for name in records if f"({name})" not in index] == []
 
 
-@pytest.mark.parametrize("name", [".ci/run", "hack/lock"])
+@pytest.mark.parametrize("name", [".ci/run", "hack/lock", "hack/kind/up", "hack/kind/down"])
 def test_scripts_can_be_started(name: str) -> None:
     script = ROOT / name
     assert script.stat().st_mode & 0o111, f"chmod +x {name}"

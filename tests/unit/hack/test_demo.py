@@ -23,3 +23,21 @@ def test_no_demo_beside_an_installed_operator(tmp_path: pathlib.Path) -> None:
 
 def test_an_empty_cluster_is_free_for_the_demo(tmp_path: pathlib.Path) -> None:
     targets.refuse_beside_an_install(kubectl(tmp_path, ""))
+
+
+@pytest.mark.parametrize(("code", "said"), [(0, "4711"), (1, "")])
+def test_the_network_of_kinds_node_is_entered_by_its_pid(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str
+) -> None:
+    """Docker knows it; where there is no node, the sentence says what makes one."""
+    docker = tmp_path / "docker"
+    asked = '[ "$1 $4 $5" = "inspect agentrun-control-plane " ] || exit 9'
+    docker.write_text(f"#!/bin/sh\n{asked}\necho {said}\nexit {code}\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    if code:
+        with pytest.raises(playground.PlaygroundError, match="there is no container .*: hack/kind/up makes it"):
+            targets.enter_kind_network()
+    else:
+        assert targets.enter_kind_network() == ["nsenter", "--target", "4711", "--net", "--"]

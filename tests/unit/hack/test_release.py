@@ -145,11 +145,14 @@ def test_half_a_release_is_none(tmp_path: pathlib.Path, wanted: parts.Part, says
 
 def test_every_part_of_the_list_has_a_licence() -> None:
     """One that is unknown stops the release."""
-    listed = {"bomFormat": "CycloneDX", "components": [{"name": "Kopf", "version": "1"}]}
+    listed = {"bomFormat": "CycloneDX", "components": [{"name": "Kopf", "version": "1"}, {"name": "rich"}]}
 
-    assert parts.with_licences(listed, {"kopf": "MIT"}) == {
+    assert parts.with_licences(listed, {"kopf": "MIT OR Apache-2.0", "rich": "MIT License"}) == {
         "bomFormat": "CycloneDX",
-        "components": [{"name": "Kopf", "version": "1", "licenses": [{"license": {"name": "MIT"}}]}],
+        "components": [
+            {"name": "Kopf", "version": "1", "licenses": [{"expression": "MIT OR Apache-2.0"}]},
+            {"name": "rich", "licenses": [{"license": {"name": "MIT License"}}]},
+        ],
     }
     with pytest.raises(parts.ReleaseError, match="Kopf is in the list of parts"):
         parts.with_licences(listed, {})
