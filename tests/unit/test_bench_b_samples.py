@@ -100,7 +100,7 @@ def test_what_the_writer_writes_is_counted_by_a_tailer(tmp_path: pathlib.Path) -
         begin = time.monotonic()
         time.sleep(0.5)
         end = time.monotonic()
-        time.sleep(3)
+        time.sleep(3)  # an idle tail looks once a second
         looking.stop()
     finally:
         writing.stop()

@@ -2,8 +2,8 @@
 
 Of two operators that take each other for dead, one may end a run (it is refused, or cancelled in the queue) while the
 other makes its Secret or its held Job. Who lives removes what it made when it sees the end; who dies does not, and
-nobody follows the run any more. So some time after such an end somebody looks once. It is a rare end: what that costs
-are two requests.
+nobody follows the run any more. So some time after such an end somebody looks, and again if the run changes within ten
+minutes. It is a rare end: a look is two requests.
 """
 
 import asyncio

@@ -53,8 +53,7 @@ class RunLog:
 
     async def drain(self, run: models.AgentRun, pod: facts.PodFacts | None, look_again: float) -> float:
         """Read it to its end: the file, or else the pod's own log, once. Returns the seconds until the next look."""
-        never = pod is not None and (pod.main is None or not pod.main.has_started)
-        if never and pod is not None and not pod.unseen:
+        if pod is not None and not pod.unseen and (pod.main is None or not pod.main.has_started):
             self._pod_log = status.LogSeen(drained=True)
             return 0
         seen = status.LogSeen(drained=True)
