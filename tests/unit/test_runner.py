@@ -559,6 +559,18 @@ async def test_a_job_on_record_that_is_not_there_is_gone(scene: Scene) -> None:
     assert "create_job" not in scene.kube.verbs()
 
 
+async def test_a_job_on_record_that_only_the_watch_does_not_know_is_there(scene: Scene) -> None:
+    """Another operator has made it and written so, while the watch of Jobs was broken here."""
+    scene.add()
+    body = builders.job(scene.run(), uid="of-another", creationTimestamp=scene.now().isoformat())
+    scene.kube.jobs["team-a", body["metadata"]["name"]] = body
+    scene.run()["status"] = {"phase": "Pending", "job": {"name": body["metadata"]["name"], "uid": "of-another"}}
+    scene.kube.fail["get_job"] = [unavailable()]
+    end = await play(scene, scene.start())
+    assert (end["phase"], end["job"]["uid"]) == ("Succeeded", "of-another")
+    assert scene.kube.verbs().count("get_job") == 2
+
+
 async def test_a_pod_that_outlives_its_job_is_not_waited_for_for_ever(scene: Scene) -> None:
     """Somebody deletes both, and the node does not answer. Also when the Job was gone before this operator began."""
     scene.add(status={"phase": "Running", "job": {"name": "ac-gone", "uid": "gone"}})

@@ -329,12 +329,14 @@ async def test_an_adopted_job_is_its_new_owners(shown: world.World) -> None:
 
 
 async def test_which_logs_are_being_written(shown: world.World) -> None:
-    """Those of live Jobs, held ones not: they have no agent yet."""
+    """Those of live Jobs, held ones not: they have no agent yet. One that has ended may have left it to an heir."""
     live, other, done = make_run("a"), make_run("b"), make_run("c")
     assert shown.live_logs() == set()
     jobs = [make_job(live), make_held(other), make_job(done, conditions={"Complete": ""})]
     for job in (*jobs, make_job(make_run("d"), annotations={})):
         shown.saw_job(job)
+    assert shown.live_logs() == {jobs[0].log_path}
+    shown.saw_pod(make_pod(jobs[0], phase="Succeeded", main=builders.terminated()))
     assert shown.live_logs() == {jobs[0].log_path}
     shown.saw_job(gone(jobs[0]))
     assert shown.live_logs() == set()

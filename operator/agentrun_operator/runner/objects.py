@@ -29,10 +29,10 @@ async def delete_secret(deps: Deps, run: models.AgentRun, job: facts.JobFacts | 
         await deps.client.delete_secret(namespace, name)
 
 
-async def find_own_job(deps: Deps, run: models.AgentRun) -> bool:
-    """Whether the run has a Job after all, because a request to create it was carried out and not answered."""
+async def find_own_job(deps: Deps, run: models.AgentRun, name: str) -> bool:
+    """Whether the run has this Job after all: it was made by a request without an answer, or by another operator."""
     try:
-        job = await deps.client.get_job(run.metadata.namespace, manifest.job_name(run))
+        job = await deps.client.get_job(run.metadata.namespace, name)
     except errors.NotFoundError:
         return False
     if job.owner_uid != run.metadata.uid:

@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from agentrun_operator import errors, facts, forensics, models, redaction, status
+from agentrun_operator import errors, facts, forensics, manifest, models, redaction, status
 from agentrun_operator.runner import admission, objects, sources
 from agentrun_operator.runner.deps import Deps, named
 from agentrun_operator.runner.record import Record
@@ -44,6 +44,7 @@ class Supervisor:
         self._attempt = 0
         self._busy_with = ""
         self._met = ""  # the Job without a followed run that was looked into
+        self._vanished = ""  # the uid of its own Job, once the API server knew nothing of it
         self._prompt_missing = ""
         self._trouble = ""
         self._trouble_since: datetime.datetime | None = None
@@ -98,6 +99,7 @@ class Supervisor:
         """One look and what follows from it. Returns the seconds until the next look, None at the end."""
         plan = None
         try:
+            await self._find_job(run)
             await self._take_place(run)
             await self._finish_adoption(run)
             seen = await self._clean(run, self._observe(run))
@@ -140,6 +142,14 @@ class Supervisor:
         return plan.look_again
 
     # --- looking -------------------------------------------------------------------------------------------------
+
+    async def _find_job(self, run: models.AgentRun) -> None:
+        """Ask for the Job that the status names and no watch has shown: another operator may just have made it."""
+        recorded = self._record.status.get("job")
+        if not recorded or recorded["uid"] == self._vanished or self._deps.world.job_of(run) is not None:
+            return
+        if not await objects.find_own_job(self._deps, run, recorded["name"]):
+            self._vanished = recorded["uid"]
 
     async def _take_place(self, run: models.AgentRun) -> None:
         """Stand in the agent's queue, or do not: who waits for something else holds nobody up."""
@@ -220,7 +230,7 @@ class Supervisor:
             return None  # it never had a pod, and nobody was told of it
         if job is not None or not recorded:
             return job
-        # The status says that there was a Job; the watches, which have seen all Jobs, do not know it: it is gone.
+        # The status says that there was a Job; neither the watches nor the API server know it: it is gone.
         return facts.JobFacts(
             name=recorded["name"],
             namespace=run.metadata.namespace,
@@ -273,7 +283,7 @@ class Supervisor:
     async def _end(self, run: models.AgentRun, plan: status.Plan) -> float | None:
         """The attempt has ended: clean up, and write last what became of it."""
         job = self._job(run)
-        if job is None and await objects.find_own_job(self._deps, run):
+        if job is None and await objects.find_own_job(self._deps, run, manifest.job_name(run)):
             return 0  # a request that was cut off had created it after all
         await objects.delete_secret(self._deps, run, job)
         self._deps.reached(Step.SECRET_DELETED)

@@ -161,9 +161,11 @@ class World:
         return len(self._live)
 
     def live_logs(self) -> set[str]:
-        """The logs that an agent may still be writing, by their paths as agents see them."""
-        live = (job for job in self._jobs.values() if job.live and job.log_path)
-        return {job.log_path for job in live if not _has_exited(self._pods.get(job.uid))}
+        """The logs of live Jobs, by their paths as agents see them.
+
+        An agent may be writing there; and if it has ended, a run may still adopt the Job and has to read of it.
+        """
+        return {job.log_path for job in self._jobs.values() if job.live and job.log_path}
 
     def job_of(self, run: models.AgentRun) -> facts.JobFacts | None:
         """The Job of the run's present attempt; with ``gone`` set if it was there and is not any more."""
@@ -379,10 +381,6 @@ class World:
             and not agent.lock.locked()
         ):
             del self._agents[agent_key]
-
-
-def _has_exited(pod: facts.PodFacts | None) -> bool:
-    return pod is not None and (pod.finished or (pod.main is not None and pod.main.terminated))
 
 
 def _is_ahead(job: facts.JobFacts, mine: facts.JobFacts | None) -> bool:
