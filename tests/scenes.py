@@ -213,13 +213,13 @@ class Scene:
         return pod
 
     def remove_pods(self, job_uid: str) -> None:
-        """The pod of a Job is gone."""
+        """The pod of a Job is gone; its kubelet has ended it before."""
         for place, body in list(self.kube.pods.items()):
             pod = facts.parse_pod(body)
             if pod.job_uid == job_uid:
                 del self.kube.pods[place]
                 for operator in self.operators():
-                    operator.world.saw_pod(dataclasses.replace(pod, gone=True))
+                    operator.world.saw_pod(dataclasses.replace(pod, phase="Failed", gone=True))
 
     async def runs(self, name: str = "a", log: bytes = b"", number: int = 0) -> None:
         """The agent has started and printed ``log``."""

@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import time
 
 from hack.cluster import cgroups, errors, packages, paths, processes, sysctls
 
@@ -21,6 +22,7 @@ _CONTAINER_LOGS = pathlib.Path("/var/log/containers")
 _CNI_RESULTS = pathlib.Path("/var/lib/cni/results")
 _SHIM_SOCKETS = pathlib.Path("/run/containerd/s")
 _MNT_DETACH = 2
+_KILL_SECONDS = 60.0
 
 
 def remove(layout: paths.Layout, *, keep_data: bool) -> None:
@@ -45,10 +47,14 @@ def _kill(layout: paths.Layout, *, gently: bool) -> None:
     known = {started.identity for started in recorded if started and processes.alive(started.identity)}
     processes.terminate(known.union(own), grace=10.0 if gently else 0.0)
     processes.terminate(cgroups.members(layout.cgroup), grace=0.0)
-    left = [identity.pid for identity in processes.marked(layout.state) + cgroups.members(layout.cgroup)]
-    if left:
-        message = f"processes {left} of cluster {layout.name} do not end, not even by SIGKILL; nothing was removed."
-        raise errors.ClusterError(message)
+    deadline = time.monotonic() + _KILL_SECONDS
+    # Whoever was listed may have started others before it was killed, and the kernel takes its time over some.
+    while left := processes.marked(layout.state) + cgroups.members(layout.cgroup):
+        if time.monotonic() > deadline:
+            pids = [identity.pid for identity in left]
+            message = f"processes {pids} of cluster {layout.name} do not end, not even by SIGKILL; nothing was removed."
+            raise errors.ClusterError(message)
+        processes.terminate(left, grace=0.0)
 
 
 def mounts_below(mountinfo: str, roots: collections.abc.Sequence[pathlib.Path]) -> list[str]:

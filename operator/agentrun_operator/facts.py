@@ -13,6 +13,8 @@ from typing import Any
 from agentrun_operator import names, shapes
 
 MAIN_CONTAINER = "claude"
+GRACE_SECONDS = 30  # between SIGTERM and SIGKILL, where a pod does not say: the API's default
+_ENDED = frozenset({"Succeeded", "Failed"})  # phases of a pod
 _LABEL_JOB_UID = "batch.kubernetes.io/controller-uid"  # set by the Job controller
 
 
@@ -61,7 +63,8 @@ class PodFacts:
     """The one pod of a Job. ``gone`` means that the object no longer exists.
 
     ``unseen``: it went between two lists, and what became of it after these facts was not shown.
-    ``deletion_time`` (RFC 3339, "" = nobody deletes it) is when it should be gone: it includes the pod's grace period.
+    ``deletion_time`` (RFC 3339, "" = nobody deletes it) is when it should be gone: it includes the pod's grace period,
+    ``grace_seconds``.
     """
 
     name: str
@@ -75,6 +78,7 @@ class PodFacts:
     reason: str = ""
     message: str = ""
     deletion_time: str = ""
+    grace_seconds: int = GRACE_SECONDS
     gone: bool = False
     unseen: bool = False
     conditions: tuple[Condition, ...] = ()
@@ -88,8 +92,13 @@ class PodFacts:
 
     @property
     def finished(self) -> bool:
-        """Whether no process of the pod can still be running."""
-        return self.gone or self.phase in {"Succeeded", "Failed"}
+        """Whether the pod is over: it has ended, or nothing more will be heard of it."""
+        return self.gone or self.phase in _ENDED
+
+    @property
+    def vanished(self) -> bool:
+        """Whether it was taken away before it had ended, by force; its node may not have stopped its processes yet."""
+        return self.gone and self.phase not in _ENDED and bool(self.node)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +206,8 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
     status = shapes.mapping(body.get("status"))
     namespace = shapes.text(meta.get("namespace"))
     containers = [_container(shapes.mapping(c)) for c in shapes.sequence(status.get("containerStatuses"))]
+    spec = shapes.mapping(body.get("spec"))
+    grace = shapes.number(spec.get("terminationGracePeriodSeconds"))
     return PodFacts(
         name=shapes.text(meta.get("name")),
         uid=shapes.text(meta.get("uid")),
@@ -206,10 +217,11 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
         job_uid=shapes.text(_controller(meta).get("uid")) or shapes.text(labels.get(_LABEL_JOB_UID)),
         agent_key=_agent_key(namespace, labels),
         phase=shapes.text(status.get("phase")) or "Pending",
-        node=shapes.text(shapes.mapping(body.get("spec")).get("nodeName")),
+        node=shapes.text(spec.get("nodeName")),
         reason=shapes.text(status.get("reason")),
         message=shapes.text(status.get("message")),
         deletion_time=shapes.text(meta.get("deletionTimestamp")),
+        grace_seconds=GRACE_SECONDS if grace is None else grace,
         conditions=_conditions(status),
         init=tuple(_container(shapes.mapping(c)) for c in shapes.sequence(status.get("initContainerStatuses"))),
         main=next((c for c in containers if c.name == MAIN_CONTAINER), None),

@@ -146,6 +146,8 @@ class Play:
         except asyncio.CancelledError:
             self.complaints.append("it was cut short")
             self.stop.set()
+        except cluster.ClusterError as e:  # it did not come up, or would not go; what was seen on it stays seen
+            self.complaints.append(f"the cluster {place.name}: {e}")
         return [suite.outcome for suite in suites]
 
 

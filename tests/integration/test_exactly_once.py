@@ -130,7 +130,7 @@ def test_a_pod_that_outlives_its_job_keeps_the_agent(site: harness.Site) -> None
     site.wait_phase("next", "Queued")
 
     site.kubectl.run("delete", "job", job, "-n", site.namespace, "--cascade=orphan")
-    waiting = site.wait_status("next", message=lambda text: text and "although its Job is gone" in text)
+    waiting = site.wait_status("next", message=lambda text: text and "although its Job is over" in text)
     assert waiting["phase"] == "Queued"
     assert site.list("jobs") == []
     pod.vanish()

@@ -1,5 +1,6 @@
 """From Job and Pod objects to frozen facts: complete objects, poor ones, and any JSON at all."""
 
+import dataclasses
 import typing
 from typing import Any
 
@@ -194,6 +195,24 @@ def test_a_pod_that_is_being_deleted_says_until_when() -> None:
     seen = facts.parse_pod(builders.pod(deleting="2026-01-02T03:05:05Z"))
     assert (seen.deleting, seen.deletion_time) == (True, "2026-01-02T03:05:05Z")
     assert not facts.parse_pod(builders.pod()).deleting
+
+
+@pytest.mark.parametrize(("said", "seconds"), [(None, 30), (0, 0), (7, 7)])
+def test_how_long_a_pod_may_take_to_end(said: int | None, seconds: int) -> None:
+    """The API's default holds where it says nothing; 0 is a number."""
+    body = builders.pod()
+    body["spec"]["terminationGracePeriodSeconds"] = said
+    assert facts.parse_pod(body).grace_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("given", "vanished"),
+    [({}, True), ({"phase": "Pending"}, True), ({"phase": "Failed"}, False), ({"node": "", "phase": "Pending"}, False)],
+)
+def test_a_pod_that_goes_before_it_has_ended_has_vanished(given: dict[str, str], vanished: bool) -> None:  # noqa: FBT001 - a column
+    """One that is there has not, whatever its phase."""
+    seen = facts.parse_pod(builders.pod(**given))
+    assert (seen.vanished, dataclasses.replace(seen, gone=True).vanished) == (False, vanished)
 
 
 def test_a_pod_without_the_agents_container_has_none() -> None:

@@ -57,13 +57,18 @@ class Cluster:
         return made
 
     def remove(self, *bodies: Body) -> list[Body]:
-        """They are gone; nobody has shown that. Returns what a watch shows of them, in the end."""
+        """They are gone, pods in good order; nobody has shown that. Returns what a watch shows of them, in the end."""
         for body in bodies:
             kept = self.kube.jobs if body["kind"] == "Job" else self.kube.pods
             [place] = [place for place, other in kept.items() if other is body]
             del kept[place]
         return [
-            {**body, "metadata": {**body["metadata"], "resourceVersion": self.kube.next_version()}} for body in bodies
+            {
+                **body,
+                "metadata": {**body["metadata"], "resourceVersion": self.kube.next_version()},
+                "status": body["status"] if body["kind"] == "Job" else {**body["status"], "phase": "Failed"},
+            }
+            for body in bodies
         ]
 
     async def show(self, kind: str, body: Body) -> None:
@@ -422,7 +427,7 @@ async def test_an_agent_whose_job_came_and_went_within_a_gap_is_busy_as_long_as_
         cluster.gap("jobs")
         await asyncio.sleep(LATER)
         assert moments == [(cluster.kube.newest(), True)]
-        assert "although its Job is gone" in cluster.world.busy_with(run)
+        assert "although its Job is over" in cluster.world.busy_with(run)
         assert await cluster.world.view(run) == ([], [facts.parse_pod(pod)])
         lists = [verb for verb in cluster.kube.verbs() if verb.startswith("list")]
         assert lists == ["list_jobs", "list_pods", "list_jobs", "list_pods"]

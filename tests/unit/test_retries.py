@@ -176,7 +176,7 @@ async def test_the_next_attempt_waits_for_a_pod_that_outlived_its_job(scene: Sce
     scene.world.wake("uid-a")
     await waits(scene, 1)
     await scene.until(lambda: scene.status()["phase"] == "Queued")
-    assert "which is still there on node node-1 although its Job is gone" in scene.status()["message"]
+    assert "which is still there on node node-1 although its Job is over" in scene.status()["message"]
     assert scene.job_body("a", 1) is None
     scene.remove_pods(gone.uid)
     await succeed(scene, 1)

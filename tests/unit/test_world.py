@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -42,8 +43,8 @@ def lost(seen: facts.PodFacts) -> facts.PodFacts:
 
 
 def pod_gone(seen: facts.PodFacts) -> facts.PodFacts:
-    """The pod after its deletion."""
-    return dataclasses.replace(seen, gone=True)
+    """The pod after its deletion: a kubelet ends it first, and says so."""
+    return dataclasses.replace(seen, phase="Failed", gone=True)
 
 
 def kept(seen: world.World) -> dict[str, object]:
@@ -259,7 +260,7 @@ async def test_a_pod_that_outlives_its_job_keeps_the_agent(shown: world.World) -
     occupant = shown.occupant(mine)
     assert occupant is not None
     assert (occupant.job, occupant.words) == (None, shown.busy_with(mine))
-    assert occupant.words == f"pod {pod.name}, which is still there on node node-1 although its Job is gone"
+    assert occupant.words == f"pod {pod.name}, which is still there on node node-1 although its Job is over"
     assert shown.unowned(mine) == ""
     wake.clear()
     shown.saw_pod(make_pod(job, phase="Failed"))
@@ -268,13 +269,58 @@ async def test_a_pod_that_outlives_its_job_keeps_the_agent(shown: world.World) -
     assert leave_behind(shown, mine) == {}
 
 
+async def test_a_pod_that_has_not_ended_keeps_the_agent_when_its_job_has(shown: world.World) -> None:
+    """A Job that is over its deadline has failed at once, before Kubernetes 1.31; its pod has its grace period."""
+    mine = make_run("a")
+    shown.join(mine)
+    job = make_job(make_run("b"), conditions={"Failed": "DeadlineExceeded"})
+    pod = make_pod(job)
+    shown.saw_job(job)
+    shown.saw_pod(pod)
+    assert shown.busy_with(mine) == f"pod {pod.name}, which is still there on node node-1 although its Job is over"
+    shown.saw_pod(make_pod(job, phase="Failed"))
+    assert shown.busy_with(mine) == ""
+
+
+@pytest.mark.parametrize("see", [lambda pod: dataclasses.replace(pod, gone=True), lost])
+async def test_a_pod_that_was_removed_by_force_keeps_the_agent_for_its_grace_period(
+    shown: world.World, monkeypatch: pytest.MonkeyPatch, see: Callable[[facts.PodFacts], facts.PodFacts]
+) -> None:
+    """Kubernetes has forgotten it at once, and its processes are told to end only now."""
+    monkeypatch.setattr(world, "_NOTICE_SECONDS", 0.02)
+    mine = make_run("a")
+    wake = shown.join(mine)
+    pod = dataclasses.replace(make_pod(orphan()), grace_seconds=0)
+    shown.saw_pod(pod)
+    shown.saw_pod(see(pod))
+    assert shown.busy_with(mine) == shown.fading(mine)
+    assert shown.fading(mine) == (
+        f"pod {pod.name}, which was removed by force; its agent may go on for up to 0 s on node node-1"
+    )
+    wake.clear()
+    async with asyncio.timeout(10):
+        await wake.wait()
+    assert (shown.busy_with(mine), shown.fading(mine)) == ("", "")
+    assert leave_behind(shown, mine) == {}
+
+
+async def test_a_pod_that_never_had_a_node_is_gone_when_it_is_removed(shown: world.World) -> None:
+    """Nobody has anything of it to end."""
+    mine = make_run("a")
+    shown.join(mine)
+    pod = make_pod(orphan(), node="", phase="Pending")
+    shown.saw_pod(pod)
+    shown.saw_pod(dataclasses.replace(pod, gone=True))
+    assert shown.busy_with(mine) == ""
+
+
 async def test_a_pod_without_a_node_is_described_too(shown: world.World) -> None:
     """The sentence stays one."""
     mine = make_run("a")
     shown.join(mine)
     pod = make_pod(orphan(), node="", phase="Pending")
     shown.saw_pod(pod)
-    assert shown.busy_with(mine) == f"pod {pod.name}, which is still there although its Job is gone"
+    assert shown.busy_with(mine) == f"pod {pod.name}, which is still there although its Job is over"
 
 
 @pytest.mark.parametrize("pod", [{"agent": "other"}, {"companyId": "other"}])
@@ -705,13 +751,15 @@ async def test_what_a_watch_told_meanwhile_is_newer_than_the_list(scene: Scene) 
     assert scene.world.pod_of(scene.job.uid) == ended
 
 
-async def test_a_list_twice_is_as_good_as_once(scene: Scene) -> None:
+async def test_a_list_twice_is_as_good_as_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists can be repeated at will."""
+    monkeypatch.setattr(world, "_NOTICE_SECONDS", -facts.GRACE_SECONDS)  # what vanished has ended at once
     for _ in range(2):
         show_list(scene.world, "20")
     assert scene.world.doubts(scene.runs["b"]) == 1
     for run in scene.runs.values():
         leave_behind(scene.world, run)
+    await asyncio.sleep(0.01)
     assert kept(scene.world) == {}
 
 
@@ -746,7 +794,8 @@ async def test_a_pod_that_outlived_its_job_is_found_missing_by_a_list(shown: wor
     assert {pod.uid for pod in shown.pods()} == {"second"}
     assert shown.busy_with(run) != ""
     shown.listed_pods("", [], "7")
-    assert (shown.pods(), shown.busy_with(run)) == ([], "")
+    assert shown.pods() == []
+    assert shown.busy_with(run).startswith(f"pod {second.name}, which was removed by force")
 
 
 @pytest.mark.parametrize(
@@ -773,7 +822,7 @@ async def test_of_two_pods_of_one_job_the_end_of_one_says_nothing_of_the_other(s
     shown.saw_pod(make_pod(job, "first"))
     shown.saw_pod(make_pod(job, "second", phase="Failed"))
     shown.saw_job(gone(job))
-    assert "although its Job is gone" in shown.busy_with(waiting)
+    assert "although its Job is over" in shown.busy_with(waiting)
     shown.saw_pod(pod_gone(make_pod(job, "first")))
     assert shown.busy_with(waiting) == ""
 

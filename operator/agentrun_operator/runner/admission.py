@@ -117,8 +117,8 @@ async def _look(
 
 
 def _find_stray(jobs: Iterable[facts.JobFacts], pods: Iterable[facts.PodFacts]) -> str:
-    """A pod at work whose Job is gone, in words; "" if there is none."""
-    there = {job.uid for job in jobs}
+    """A pod at work whose Job is over, in words; "" if there is none."""
+    there = {job.uid for job in jobs if not job.finished}
     stray = next((pod for pod in pods if not pod.finished and pod.job_uid not in there), None)
     return words.describe_stray(stray) if stray else ""
 
@@ -212,7 +212,7 @@ async def _pass_gate(deps: Deps, run: models.AgentRun, published: facts.JobFacts
             raise errors.UnavailableError("The Job was deleted before it was started.")
         if not mine.held:
             return ""  # by another operator, or by hand
-        stray = _find_stray(jobs, pods)
+        stray = _find_stray(jobs, pods) or deps.world.fading(run)
         if stray:
             return stray
         turn = guard.decide(mine, jobs)

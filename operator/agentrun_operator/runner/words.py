@@ -13,4 +13,10 @@ def describe(job: facts.JobFacts, *, of: models.AgentRun) -> str:
 def describe_stray(pod: facts.PodFacts) -> str:
     """A pod that outlived its Job, in the words of those who wait for it."""
     node = f" on node {pod.node}" if pod.node else ""
-    return f"pod {pod.name}, which is still there{node} although its Job is gone"
+    return f"pod {pod.name}, which is still there{node} although its Job is over"
+
+
+def describe_fading(pod: facts.PodFacts) -> str:
+    """A pod that was taken away by force, in the same way."""
+    seconds = pod.grace_seconds
+    return f"pod {pod.name}, which was removed by force; its agent may go on for up to {seconds} s on node {pod.node}"

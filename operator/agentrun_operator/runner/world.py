@@ -18,35 +18,11 @@ import itertools
 from collections.abc import Iterable
 
 from agentrun_operator import facts, models
-from agentrun_operator.runner import versions, words
+from agentrun_operator.runner import agents, versions, words
 from agentrun_operator.status import guard
 
-
-Place = tuple[int, str, str]  # in an agent's queue: by priority, then by age, then by name
-
-
-@dataclasses.dataclass(slots=True)
-class _Agent:
-    """One agent: the lock around "is it free?" and "create", and the runs that wait, by the order of their turn."""
-
-    lock: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock)
-    waiting: dict[str, Place] = dataclasses.field(default_factory=dict)  # run uid → its place
-    expected: dict[str, Place] = dataclasses.field(default_factory=dict)  # the same of runs that nobody follows yet
-    jobs: dict[str, facts.JobFacts] = dataclasses.field(default_factory=dict)  # by Job uid
-    pods: dict[str, facts.PodFacts] = dataclasses.field(default_factory=dict)  # by pod uid; those that have not ended
-    # Jobs that vanished before they had ended: a pod may be at work, and the watch of pods need not have shown it yet.
-    doubts: int = 0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Occupant:
-    """What has an agent: a Job of another run, or a pod that outlived its Job. ``words`` name it in a sentence."""
-
-    words: str
-    job: facts.JobFacts | None = None
-
-
 _EXPECTED_SECONDS = 5.0
+_NOTICE_SECONDS = 3.0  # what a kubelet takes at most to learn that a pod is gone, and to begin to end it
 _CATCH_UP_SECONDS = 1.0  # a watch is some milliseconds late; one that shows nothing for so long may be broken
 
 
@@ -57,7 +33,7 @@ class World:
         self._jobs: dict[str, facts.JobFacts] = {}  # by Job uid
         self._job_of_run: dict[tuple[str, int], str] = {}  # run uid and attempt → Job uid
         self._pods: dict[str, facts.PodFacts] = {}  # by Job uid: a Job has one pod, ever
-        self._agents: collections.defaultdict[str, _Agent] = collections.defaultdict(_Agent)
+        self._agents: collections.defaultdict[str, agents.Agent] = collections.defaultdict(agents.Agent)
         self._live: set[str] = set()  # Job uids
         self._wakes: dict[str, asyncio.Event] = {}  # by run uid
         self._limits: dict[str, datetime.datetime] = {}  # ends of usage limits, by credential
@@ -84,7 +60,7 @@ class World:
         elif waiting.pop(run.metadata.uid, None):
             self._wake_waiting(run.agent_key)
 
-    def expect(self, agent_key: str, run_uid: str, place: Place) -> None:
+    def expect(self, agent_key: str, run_uid: str, place: agents.Place) -> None:
         """A run is there and will be followed in a moment; whoever comes behind it waits, though not for ever."""
         if run_uid not in self._wakes:
             self._agents[agent_key].expected[run_uid] = place
@@ -130,7 +106,7 @@ class World:
         first = min(itertools.chain(agent.waiting.values(), agent.expected.values()), default=mine)
         return f"AgentRun {first[-1]}" if first < mine else ""
 
-    def occupant(self, run: models.AgentRun) -> Occupant | None:
+    def occupant(self, run: models.AgentRun) -> agents.Occupant | None:
         """Who has the agent of ``run``, or has a Job that is ahead of its own."""
         agent, mine = self._agents[run.agent_key], self.job_of(run)
         mine = None if mine is None or mine.gone else mine
@@ -138,12 +114,17 @@ class World:
         in_the_way = [job for job in others if job.live]
         in_the_way += [job for job in others if _is_ahead(job, mine)]
         if in_the_way:
-            return Occupant(words=words.describe(in_the_way[0], of=run), job=in_the_way[0])
+            return agents.Occupant(words=words.describe(in_the_way[0], of=run), job=in_the_way[0])
         for pod in agent.pods.values():
             known = self._jobs.get(pod.job_uid)
-            if known is None or known.gone:
-                return Occupant(words=words.describe_stray(pod))
-        return None
+            if known is None or known.finished:
+                return agents.Occupant(words=words.describe_stray(pod))
+        fading = self.fading(run)
+        return agents.Occupant(words=fading) if fading else None
+
+    def fading(self, run: models.AgentRun) -> str:
+        """A pod of the agent that was taken away by force a moment ago, in words; "" if there is none."""
+        return next((words.describe_fading(pod) for pod in self._agents[run.agent_key].fading.values()), "")
 
     def unowned(self, run: models.AgentRun) -> str:
         """Which Job without a run that is followed here has the agent, as a key; "" if there is none."""
@@ -356,8 +337,18 @@ class World:
             return
         agent = self._agents.get(pod.agent_key)
         if agent is not None and agent.pods.pop(pod.uid, None) is not None:
+            if pod.vanished:
+                agent.fading[pod.uid] = pod
+                seconds = pod.grace_seconds + _NOTICE_SECONDS
+                asyncio.get_running_loop().call_later(seconds, self._has_faded, pod.agent_key, pod.uid)
             self._wake_waiting(pod.agent_key)
             self._tidy(pod.agent_key)
+
+    def _has_faded(self, agent_key: str, uid: str) -> None:
+        """By now, the pod's node has killed what did not end by itself."""
+        del self._agents[agent_key].fading[uid]
+        self._wake_waiting(agent_key)
+        self._tidy(agent_key)
 
     def _forget(self, job: facts.JobFacts) -> None:
         self._jobs.pop(job.uid, None)
@@ -376,7 +367,7 @@ class World:
         if (
             not (agent.waiting or agent.expected)
             and not agent.jobs
-            and not agent.pods
+            and not (agent.pods or agent.fading)
             and not agent.doubts
             and not agent.lock.locked()
         ):
@@ -387,6 +378,6 @@ def _is_ahead(job: facts.JobFacts, mine: facts.JobFacts | None) -> bool:
     return guard.is_in_row(job) and (mine is None or (mine.held and guard.place(job) < guard.place(mine)))
 
 
-def _place(run: models.AgentRun) -> Place:
+def _place(run: models.AgentRun) -> agents.Place:
     """Where the run stands in its agent's queue: by priority, then by age."""
     return -run.spec.priority, run.metadata.creation_timestamp, run.metadata.name
