@@ -209,7 +209,7 @@ def test_how_long_a_pod_may_take_to_end(said: int | None, seconds: int) -> None:
     ("given", "vanished"),
     [({}, True), ({"phase": "Pending"}, True), ({"phase": "Failed"}, False), ({"node": "", "phase": "Pending"}, False)],
 )
-def test_a_pod_that_goes_before_it_has_ended_has_vanished(given: dict[str, str], vanished: bool) -> None:  # noqa: FBT001 - a column
+def test_a_pod_that_goes_before_it_has_ended_has_vanished(given: dict[str, Any], vanished: bool) -> None:  # noqa: FBT001 - a column
     """One that is there has not, whatever its phase."""
     seen = facts.parse_pod(builders.pod(**given))
     assert (seen.vanished, dataclasses.replace(seen, gone=True).vanished) == (False, vanished)
