@@ -89,7 +89,8 @@ class Pod:
         self._site.kubectl.run("create", "--raw", path, "-f", "-", stdin=json.dumps(binding))
 
     def vanish(self) -> None:
-        """The kubelet has ended the pod and lets go of the object."""
+        """The kubelet has ended the pod, says so, and lets go of the object."""
+        self._write({"phase": "Failed"})
         self._kubectl("delete", "pod", self.name, "--grace-period=0", "--force", "--wait=false", "--ignore-not-found")
 
     def _kubectl(self, verb: str, *arguments: str) -> None:

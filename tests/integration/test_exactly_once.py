@@ -140,6 +140,27 @@ def test_a_pod_that_outlives_its_job_keeps_the_agent(site: harness.Site) -> None
     assert status["error"]["code"] == "k8s_job_deleted_externally"
 
 
+def test_a_pod_that_was_removed_by_force_keeps_the_agent_for_a_while(site: harness.Site) -> None:
+    """First its Job, then the pod: Kubernetes has forgotten it, and its node may be a moment from ending the agent."""
+    site.start_operator()
+    site.create("first")
+    pod = kubelet.Pod(site, "first")
+    pod.run()
+    job = site.wait_status("first", phase="Running")["job"]["name"]
+    site.create("next")
+    site.wait_phase("next", "Queued")
+
+    site.kubectl.run("delete", "job", job, "-n", site.namespace, "--cascade=orphan")
+    site.wait_status("next", message=lambda text: text and "although its Job is over" in text)
+    force = ("--grace-period=0", "--force", "--wait=false")
+    site.kubectl.run("delete", "pod", pod.name, "-n", site.namespace, *force)
+    waiting = site.wait_status("next", message=lambda text: text and "was removed by force" in text)
+    assert (waiting["phase"], waiting.get("job")) == ("Queued", None)
+
+    assert site.wait_phase("first", *_ENDED)["error"]["code"] == "k8s_job_deleted_externally"
+    site.wait_status("next", job=bool)
+
+
 def test_a_status_of_another_writer_is_not_overwritten(site: harness.Site) -> None:
     """Whatever another operator has written last is what this one goes on from: the end is never taken back."""
     site.start_operator()
