@@ -190,7 +190,8 @@ def _tell(outcome: Outcome) -> None:
         if broken.run and broken.run not in told:
             told.add(broken.run)
             lines = [*story.tell((e for e in outcome.events if e.at <= broken.at + 1), broken.run)]
-            print("\n".join(lines[-_LAST_LINES:]), flush=True)
+            print("what led to it, the latest first (a log that is cut short keeps what matters):")
+            print("\n".join(reversed(lines[-_LAST_LINES:])), flush=True)
 
 
 if __name__ == "__main__":
