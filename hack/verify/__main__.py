@@ -53,7 +53,7 @@ def run(check: Check, *, in_ci: bool) -> Result:
     for number, command in enumerate(check.commands, 1):
         print(f"$ {' '.join(command)}", flush=True)
         if not in_ci:
-            codes.append(subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode)
+            codes.append(subprocess.run(command, check=False, stdin=subprocess.DEVNULL, env=_environment()).returncode)
             continue
         code, lines = _run_logged(command, _LOGS / f"{check.name}-{number}.log")
         codes.append(code)
@@ -63,11 +63,23 @@ def run(check: Check, *, in_ci: bool) -> Result:
     return Result(name=check.name, outcome=outcome, seconds=time.monotonic() - began, said=tuple(said))
 
 
+def _environment() -> dict[str, str]:
+    # A check has hundreds of processes of the same code. Compiled each time, it would cost each a fifth of its start.
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def _run_logged(command: Sequence[str], log: Path) -> tuple[int, list[str]]:
     """Run a command with its output going into a file. Returns its exit code and the lines."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+        )
     return done.returncode, log.read_text(errors="replace").splitlines()
 
 

@@ -53,7 +53,13 @@ CHECKS = (
     Check(
         name="unit",
         # --cov-config names what must be at 100 %: [tool.coverage.report] in pyproject.toml.
-        commands=(_module("pytest", "tests/unit", "tests/handlers", "--cov", "--cov-config=pyproject.toml"),),
+        commands=(
+            _module(
+                "pytest",
+                *("tests/unit", "tests/handlers", "--cov", "--cov-config=pyproject.toml"),
+                *("--numprocesses=auto", "--dist=worksteal"),
+            ),
+        ),
     ),
     Check(
         name="fuzz",

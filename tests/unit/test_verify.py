@@ -58,6 +58,19 @@ def test_ci_shows_the_end_of_a_check_and_repeats_what_failed(
     assert "line 0\n" in (tmp_path / "build" / "verify" / "bad-1.log").read_text()
 
 
+@pytest.mark.parametrize("environment", [{}, {"CI": "true"}])
+def test_checks_keep_what_python_compiled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Whatever the machine wants, and with the rest of its environment; else each of their processes compiles anew."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("OTHER", "x")
+    program = "import os, sys; sys.exit((sys.dont_write_bytecode, os.environ['OTHER']) != (False, 'x'))"
+    checks = [Check(name="keeps", commands=((sys.executable, "-c", program),))]
+    assert verify.main([], checks=checks, environment=environment) == 0
+
+
 def test_only_named_checks_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert verify.main(["good"], checks=[check("bad", 1), check("good", 0)], environment={}) == 0
     assert closing_line(capsys.readouterr().out) == "1 passed, 0 failed"
