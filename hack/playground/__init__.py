@@ -160,15 +160,16 @@ class Process:
                 stderr=output,
                 start_new_session=True,
             )
-        _children[child.pid] = child
-        return cls(pid=child.pid, started=_start_time(child.pid))
+        process = cls(pid=child.pid, started=_start_time(child.pid))
+        _children[process.pid, process.started] = child
+        return process
 
     @property
     def alive(self) -> bool:
         """Whether it is still the same program and runs."""
-        child = _children.get(self.pid)
-        if child is not None and child.poll() is not None:
-            return False
+        child = _children.get((self.pid, self.started))
+        if child is not None:  # asked of the system, and so taken leave of: no other process gets its number before
+            return child.poll() is None
         return self.started != "" and _start_time(self.pid) == self.started
 
     def send(self, number: int) -> None:
@@ -185,7 +186,7 @@ class Process:
         wait_until(lambda: not self.alive, seconds=5, what="a killed process to end")
 
 
-_children: dict[int, subprocess.Popen[bytes]] = {}
+_children: dict[tuple[int, str], subprocess.Popen[bytes]] = {}  # by pid and start time
 
 
 def _start_time(pid: int) -> str:

@@ -1,6 +1,9 @@
 """The demo keeps its hands off an operator that is installed."""
 
+import os
 import pathlib
+import signal
+import subprocess
 
 import pytest
 
@@ -23,6 +26,23 @@ def test_no_demo_beside_an_installed_operator(tmp_path: pathlib.Path) -> None:
 
 def test_an_empty_cluster_is_free_for_the_demo(tmp_path: pathlib.Path) -> None:
     targets.refuse_beside_an_install(kubectl(tmp_path, ""))
+
+
+def test_a_process_that_is_gone_was_taken_leave_of(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that ends right after a look: else Python complains at its own end that a child still runs."""
+    process = playground.Process.start(["sleep", "60"], log=tmp_path / "log")
+    poll = subprocess.Popen.poll
+
+    def ending(child: subprocess.Popen[bytes]) -> int | None:
+        code = poll(child)
+        if code is None:
+            os.kill(child.pid, signal.SIGKILL)
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return code
+
+    monkeypatch.setattr(subprocess.Popen, "poll", ending)
+    playground.wait_until(lambda: not process.alive, seconds=20, what="the process to end")
+    assert not pathlib.Path(f"/proc/{process.pid}").exists()
 
 
 @pytest.mark.parametrize(("code", "said"), [(0, "4711"), (1, "")])
