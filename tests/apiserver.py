@@ -9,7 +9,7 @@ from hack import playground
 
 
 class Connection:
-    """Made from what kubectl is configured for; close it at the end."""
+    """Made from what kubectl is configured for, of a cluster of ``hack.cluster``; close it at the end."""
 
     def __init__(self, kubectl: playground.Kubectl) -> None:
         config = json.loads(kubectl.run("config", "view", "--raw", "--minify", "-o", "json"))
@@ -18,6 +18,13 @@ class Connection:
         trust = ssl.create_default_context(cafile=cluster["certificate-authority"])
         host = cluster["server"].removeprefix("https://")
         self._connection = http.client.HTTPSConnection(host, context=trust, timeout=30)
+
+    def get(self, path: str) -> dict[str, Any]:
+        """One object. Raises PlaygroundError with the server's own words."""
+        status, answer, _ = self.request("GET", path)
+        if status != http.HTTPStatus.OK:
+            raise playground.PlaygroundError(f"GET {path}: {answer.get('message')}")
+        return dict(answer)
 
     def request(
         self, method: str, path: str, body: object = None, kind: str = "application/json"

@@ -7,20 +7,23 @@ import os
 import pathlib
 import signal
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hack import cluster, playground
 from hack.demo import targets
+from tests import apiserver
 
 RUNS = "agentruns.paperclip.io"
 KEEP_CLUSTER = "KEEP_TEST_CLUSTER"
 CLUSTER_SUFFIX = "TEST_CLUSTER_SUFFIX"  # of cluster names, so that two test runs on one machine do not meet
+WORKER = "PYTEST_XDIST_WORKER"  # set by pytest-xdist: gw0, gw1, …
 
 
 def cluster_name(name: str) -> str:
-    """The name of this test run's cluster."""
-    return name + os.environ.get(CLUSTER_SUFFIX, "")
+    """The name of this test process's cluster: tests that run side by side have nothing in common but the machine."""
+    worker = os.environ.get(WORKER)
+    return name + os.environ.get(CLUSTER_SUFFIX, "") + (f"-{worker}" if worker else "")
 
 
 def on_kind() -> bool:
@@ -119,28 +122,38 @@ class Site:
 
     def wait_phase(self, name: str, *phases: str, seconds: float = 60) -> dict[str, Any]:
         """Wait until the run is in one of the phases; returns its status."""
-
-        def reached() -> dict[str, Any] | None:
-            status = self.status(name)
-            return status if status.get("phase") in phases else None
-
-        try:
-            return playground.wait_until(reached, seconds=seconds, what=f"{name} to be {' or '.join(phases)}")
-        except playground.PlaygroundError as e:
-            raise AssertionError(f"{e}; status: {self.status(name)}; operator:\n{self.operator_log[-3000:]}") from e
+        what = f"{name} to be {' or '.join(phases)}"
+        return self._wait(name, lambda status: status.get("phase") in phases, seconds=seconds, what=what)
 
     def wait_status(self, name: str, **fields: Any) -> dict[str, Any]:
         """Wait until the status has these values; a callable value is asked."""
 
-        def reached() -> dict[str, Any] | None:
-            status = self.status(name)
-            fits = all(want(status.get(k)) if callable(want) else status.get(k) == want for k, want in fields.items())
-            return status if fits else None
+        def fits(status: dict[str, Any]) -> bool:
+            return all(want(status.get(k)) if callable(want) else status.get(k) == want for k, want in fields.items())
 
-        try:
-            return playground.wait_until(reached, seconds=60, what=f"{name} to have {', '.join(fields)}")
-        except playground.PlaygroundError as e:
-            raise AssertionError(f"{e}; status: {self.status(name)}; operator:\n{self.operator_log[-3000:]}") from e
+        return self._wait(name, fits, seconds=60, what=f"{name} to have {', '.join(fields)}")
+
+    def _wait(self, name: str, fits: Callable[[dict[str, Any]], bool], *, seconds: float, what: str) -> dict[str, Any]:
+        with self._looking(name) as look:
+
+            def reached() -> dict[str, Any] | None:
+                status = look()
+                return status if fits(status) else None
+
+            try:
+                return playground.wait_until(reached, seconds=seconds, what=what, every=0.1)
+            except playground.PlaygroundError as e:
+                raise AssertionError(f"{e}; status: {self.status(name)}; operator:\n{self.operator_log[-3000:]}") from e
+
+    @contextlib.contextmanager
+    def _looking(self, name: str) -> Iterator[Callable[[], dict[str, Any]]]:
+        """What shows the status of an AgentRun again and again: kubectl would take half of a core for that."""
+        if on_kind():  # whose credentials are others
+            yield lambda: self.status(name)
+            return
+        path = f"/apis/paperclip.io/v1alpha1/namespaces/{self.namespace}/agentruns/{name}"
+        with contextlib.closing(apiserver.Connection(self.kubectl)) as connection:
+            yield lambda: dict(connection.get(path).get("status") or {})
 
     def log_file(self, name: str) -> pathlib.Path:
         """The run's log on the shared volume, as this machine sees it."""
