@@ -101,9 +101,11 @@ def up(layout: paths.Layout, level: levels.Level, wishes: Wishes) -> Plan:
         if before is None and layout.state.exists():
             # An earlier `up` died before it wrote its record: nothing there is worth keeping.
             teardown.remove(layout, keep_data=False)
-        base = before or state.allocate(layout, level, bin_dir=bin_dir)
-        record = _merge(base, level, bin_dir=bin_dir, wishes=wishes)
-        state.save(layout, record)
+        # What one takes is known to the others by its record: two that begin at once must not look at the same moment.
+        with files.locked(layout.lock.with_name("ports.lock"), purpose="another cluster that takes its ports"):
+            base = before or state.allocate(layout, level, bin_dir=bin_dir)
+            record = _merge(base, level, bin_dir=bin_dir, wishes=wishes)
+            state.save(layout, record)
         if level is levels.Level.NODE:
             sysctls.save(teardown.SYSCTL_SNAPSHOT)
         wanted = plan(layout, record, prepare=True)
