@@ -1,7 +1,7 @@
 """Every check of the project, as data: the one place that says what `make test`, and so CI, runs.
 
 A check is one or more commands; it passes when all of them exit with 0. The order is cheap first, so that a
-mistake shows early; nothing here depends on the order.
+mistake shows early; nothing here depends on the order. Tests of one check run side by side, checks do not.
 """
 
 import importlib.util
@@ -20,6 +20,14 @@ def _tool(name: str, *arguments: str) -> tuple[str, ...]:
 
 def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", name, *arguments)
+
+
+def _on_clusters(folder: str) -> tuple[tuple[str, ...], ...]:
+    """Run tests in two processes with a cluster each, for most of them wait; then, alone, those that time things."""
+    return (
+        _module("pytest", folder, "-m", "not alone", "--numprocesses=2", "--dist=loadfile"),
+        _module("pytest", folder, "-m", "alone"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +75,8 @@ CHECKS = (
         commands=(_module("pytest", "tests/fuzz"), _module("tests.fuzz", "--seconds", "60")),
         needs_module="atheris",
     ),
-    Check(name="integration", commands=(_module("pytest", "tests/integration"),)),
+    Check(name="integration", commands=_on_clusters("tests/integration")),
     # The long form is `make chaos`. The seed is printed first; the report is in build/chaos.
     Check(name="chaos", commands=(_module("tests.chaos", "--faults", "200"),)),
-    Check(name="e2e", commands=(_module("pytest", "tests/e2e"),), needs_root=True),
+    Check(name="e2e", commands=_on_clusters("tests/e2e"), needs_root=True),
 )

@@ -12,32 +12,37 @@ import pytest
 from hack import cluster, playground
 from hack.cluster import paths
 from hack.demo import targets
-from hack.deployment import overlay, rendering
+from hack.deployment import overlay, rendering, rights
 from tests import harness
 
 CLUSTER = "e2e"
-LAST = "test_rbac_use"  # it looks back at what all others did
+LAST = "test_rbac_use"  # it looks back at what others did
 DEPLOYMENT = "deployment/agentrun-operator"
 IMAGE = "docker.io/agentrun/claude-code:2.1.329"
 
 
 @pytest.fixture(scope="session")
 def kubectl() -> Iterator[playground.Kubectl]:
-    """A cluster with a real node."""
+    """A cluster with a real node, one for each test process. At its end nothing was done there without a right."""
     with harness.running_cluster(CLUSTER, "node", audit=True) as kubectl:
         yield kubectl
+        if not harness.on_kind():
+            used, difference = look_back()
+            assert difference.lacking == (), "used and not granted"
+            assert [one for one in used if one.resource and not one.allowed] == []
+
+
+def look_back() -> tuple[list[rights.Request], rights.Difference]:
+    """What the operators have asked of this process's cluster since it was made, beside what the roles grant."""
+    with paths.layout(harness.cluster_name(CLUSTER)).audit_log.open() as lines:
+        used = rights.read(lines)
+    granted = rights.granted(rights.rules(rendering.kustomize(rendering.DEPLOY / "rights")))
+    return used, rights.compare(used, granted)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Have the test come last that looks back."""
     items.sort(key=lambda item: item.path.stem == LAST)  # the order of the others stays
-
-
-@pytest.fixture(scope="session")
-def audit_log(kubectl: playground.Kubectl) -> pathlib.Path:
-    """What the API server has recorded since the cluster was made."""
-    assert kubectl.kubeconfig is not None
-    return paths.layout(harness.cluster_name(CLUSTER)).audit_log
 
 
 @pytest.fixture(scope="session")

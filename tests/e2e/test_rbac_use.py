@@ -1,17 +1,15 @@
-"""What the operator did in all of these tests, beside what it may do: the API server's own record of both.
+"""What the operator did in these tests, beside what it may do: the API server's own record of both.
 
-Runs after all others (``conftest``). The rare paths are taken here, so that the answer is the same when only this file
-is run. With KEEP_TEST_CLUSTER the record goes back to the cluster's beginning, and what is granted without need may be
-missed; what is used without a right never is.
+What was used without a right is looked for at the end of every cluster (``conftest``). What is granted without need is
+looked for here: the rare paths are taken first, so that the answer is the same when only this file is run. With
+KEEP_TEST_CLUSTER the record goes back to the cluster's beginning, and such a right may be missed.
 """
-
-import pathlib
 
 import pytest
 
 from hack import playground
-from hack.deployment import rendering, rights
 from tests import harness
+from tests.e2e import conftest
 from tests.e2e.conftest import Agents, Deployed
 
 pytestmark = pytest.mark.timeout(300)  # as in test_deployment
@@ -81,13 +79,10 @@ def test_a_log_is_read_from_the_pod(site: Agents) -> None:
     assert site.wait_phase("unseen", "Succeeded", "Failed")["phase"] == "Succeeded"
 
 
-def test_the_rights_are_what_was_used(audit_log: pathlib.Path) -> None:
+@pytest.mark.usefixtures("kubectl")
+def test_the_rights_are_what_was_used() -> None:
     """Not a verb less, not a verb more; and nothing was refused for want of a right."""
-    with audit_log.open() as lines:
-        used = rights.read(lines)
-    granted = rights.granted(rights.rules(rendering.kustomize(rendering.DEPLOY / "rights")))
-
-    difference = rights.compare(used, granted)
+    used, difference = conftest.look_back()
 
     assert difference.lacking == (), "used and not granted"
     assert difference.unused == (), "granted and not used"

@@ -118,6 +118,7 @@ def test_a_killed_operator_comes_back_to_the_same_pod(site: Agents) -> None:
     assert status["turns"] == len(_main_messages(log))
 
 
+@pytest.mark.alone
 def test_a_cancelled_run_is_gone_within_15_seconds(site: Agents) -> None:
     """spec.cancel: Cancelled, code cancelled; Job and pod gone in 15 s; session, usage, cost kept."""
     site.start_run("stopped", "sleeptool")

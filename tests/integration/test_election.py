@@ -218,6 +218,7 @@ def hand_over(pair: Pair, end: Callable[[], None], standby: Replica) -> None:
     assert took < PROMISE
 
 
+@pytest.mark.alone
 def test_a_leader_that_is_stopped_hands_over_at_once(pair: Pair) -> None:
     """SIGTERM, as an upgrade sends it: the Lease is let go when the work has ended, and not before."""
     leader, standby = pair.start_both()
@@ -227,6 +228,7 @@ def test_a_leader_that_is_stopped_hands_over_at_once(pair: Pair) -> None:
     assert not leader.told("lease_lost")
 
 
+@pytest.mark.alone
 def test_a_leader_that_is_killed_is_replaced_in_time(pair: Pair) -> None:
     """kill -9: nobody lets go of the Lease, it expires."""
     leader, standby = pair.start_both()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from hack.deployment import rendering, rights
 from tests import harness
 from tests.integration import kubelet
 
-CLUSTER = "audit" + os.environ.get(harness.CLUSTER_SUFFIX, "")
+CLUSTER = harness.cluster_name("audit")
 OPERATOR = re.compile("system:serviceaccount:agentrun-system:agentrun-operator")
 SYSTEM = "agentrun-system"
 LEASE = "agentrun-operator"

@@ -285,6 +285,7 @@ async def write_and_see(logs: list[Followed]) -> float:
     return await until(lambda: all(log.is_read() for log in logs))
 
 
+@pytest.mark.alone
 async def test_one_file_that_hangs_stalls_neither_its_neighbours_nor_the_event_loop(
     volume: Volume, tailer: tail.Tailer, heartbeat: list[float], tmp_path: pathlib.Path
 ) -> None:
@@ -309,6 +310,7 @@ async def test_one_file_that_hangs_stalls_neither_its_neighbours_nor_the_event_l
     assert max(heartbeat) < 1
 
 
+@pytest.mark.alone
 async def test_a_dead_volume_stalls_no_other_and_its_drains_end(
     volume: Volume, tailer: tail.Tailer, heartbeat: list[float], tmp_path: pathlib.Path
 ) -> None:
