@@ -59,6 +59,7 @@ def _list(description: str, items: Mapping[str, Any]) -> _Schema:
 def build_schema() -> _Schema:
     """``values.schema.json``: every value with its meaning and its form."""
     anything = {"type": "object"}
+    port = {"type": "integer", "minimum": 1, "maximum": 65535}
     values = {
         "image": _map(
             "The operator's image.",
@@ -106,10 +107,8 @@ def build_schema() -> _Schema:
         "networkPolicy": _map(
             "Who may talk to whom.",
             enabled=_flag("Make policies for operator and agents."),
-            apiServerPorts=_list(
-                "Where the API server listens, as pods are sent there.",
-                {"type": "integer", "minimum": 1, "maximum": 65535},
-            ),
+            apiServerPorts=_list("Where the API server listens, as pods are sent there.", port),
+            collectorPorts=_list("Where an OpenTelemetry collector listens (settings.traces). Empty: none.", port),
             metricsFrom=_list(
                 "Peers of a NetworkPolicy that may read the metrics, which name companies and models. Empty: all.",
                 anything,

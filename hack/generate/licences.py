@@ -13,10 +13,10 @@ _LONG = 60  # a longer text is the licence itself and not its name
 _PAGE = """\
 # Licences
 
-The operator is under the [Apache License 2.0](../LICENSE). Its image brings, and its wheel asks for, the packages
-below, in the versions of `requirements/runtime.txt`; the licence is what the package says of itself, and its text is in
-the package. Made by `make generate`; `make release` puts this page, and the same for programs (CycloneDX), beside what
-it makes.
+The operator is under the [Apache License 2.0](../LICENSE). Its image brings, and its wheel with the extra `otel` asks
+for, the packages below, in the versions of `requirements/runtime.txt`; the licence is what the package says of itself,
+and its text is in the package. Made by `make generate`; `make release` puts this page, and the same for programs
+(CycloneDX), beside what it makes.
 
 | package | version | licence |
 |---|---|---|

@@ -44,7 +44,8 @@ SECTIONS = (
     Section(
         title="Operate",
         pages=(
-            *("docs/operations.md", "docs/doctor.md", "docs/metrics.md", "docs/security.md", "docs/scaling.md"),
+            *("docs/operations.md", "docs/doctor.md", "docs/metrics.md", "docs/tracing.md", "docs/security.md"),
+            "docs/scaling.md",
             "deploy/chart/agentrun-operator/README.md",
         ),
     ),

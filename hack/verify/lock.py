@@ -4,6 +4,7 @@ A lock that was edited by hand, or forgotten after a dependency changed, is foun
 install differs from ours.
 """
 
+import itertools
 import re
 import sys
 import tomllib
@@ -83,7 +84,8 @@ def check_agreement(runtime: str, development: str) -> list[str]:
 def main() -> int:
     """Print each problem with its file and the fix; 0 when there is none."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    runtime_declared: list[str] = project["project"]["dependencies"]
+    extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
+    runtime_declared: list[str] = [*project["project"]["dependencies"], *itertools.chain(*extras.values())]
     dev_declared: list[str] = project["dependency-groups"]["dev"]
     runtime = (ROOT / "requirements" / "runtime.txt").read_text(encoding="utf-8")
     development = (ROOT / "requirements" / "dev.txt").read_text(encoding="utf-8")

@@ -61,6 +61,14 @@ STDERR_SUFFIX = ".pod.stderr"
 OWNER_SUFFIX = ".pod.owner"
 LOG_SUFFIXES = (LOG_SUFFIX, STDERR_SUFFIX)
 
+# The parts of an attempt's trace, in their order; the first is around all others.
+SPAN_ATTEMPT = "agentrun"
+SPAN_QUEUED = "Queued"
+SPAN_STARTING = "Starting"
+SPAN_PENDING = "Pending"
+SPAN_RUNNING = "Running"
+SPAN_FINISHING = "Finishing"
+
 _SLUG_LENGTH = 16
 _HASH_LENGTH = 6
 _UUID_LENGTH = 36
@@ -126,6 +134,21 @@ def log_path(*, root: str, company_id: str, agent_id: str, run_id: str, attempt:
 def stderr_path(log: str) -> str:
     """Path of the file that holds the agent's stderr, beside its log ``log``."""
     return log.removesuffix(LOG_SUFFIX) + STDERR_SUFFIX
+
+
+def trace_id(uid: str, attempt: int) -> str:
+    """The trace of one attempt of the run with this uid: 32 hex digits, the same for every operator that looks."""
+    return hashlib.sha256(f"{uid}:{attempt}".encode()).hexdigest()[:32]
+
+
+def span_id(uid: str, attempt: int, part: str) -> str:
+    """The span of one part of an attempt, one of ``SPAN_…``: 16 hex digits, in the same way."""
+    return hashlib.sha256(f"{uid}:{attempt}:{part}".encode()).hexdigest()[:16]
+
+
+def traceparent(uid: str, attempt: int) -> str:
+    """How what runs inside an attempt goes on in its trace: the header of W3C Trace Context, sampled."""
+    return f"00-{trace_id(uid, attempt)}-{span_id(uid, attempt, SPAN_RUNNING)}-01"
 
 
 def _slug(text: str) -> str:

@@ -531,6 +531,30 @@ def test_an_operator_of_other_namespaces_has_next_to_no_rights_in_its_own() -> N
     assert "volumes" not in pod_of(objects)
 
 
+def test_traces_are_a_component_and_some_values(tmp_path: pathlib.Path) -> None:
+    """Behind the network policy, which then lets the operator through to the collector; and without one, as well."""
+    folders = {name: os.path.relpath(DEPLOY / name, tmp_path.resolve()) for name in ("base", "components")}
+    component, policy = f"{folders['components']}/traces", f"{folders['components']}/network-policy"
+    values = ["settings.traces=true", "networkPolicy.enabled=true", "networkPolicy.collectorPorts={4318}"]
+    collector = {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector.monitoring:4318"}
+    values += [f"extraEnv[0].{key}={value}" for key, value in collector.items()]
+    _render("kustomize/base"), _render("helm/base")  # skips where a tool is missing
+
+    def kustomize(*components: str) -> Objects:
+        kustomization = {"resources": [folders["base"]], "components": components}
+        (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(kustomization))))
+        return rendering.kustomize(tmp_path)
+
+    for objects in (kustomize(policy, component), rendering.template(*(f"--set={value}" for value in values))):
+        given = environment(objects)
+        assert settings.from_environ(given).traces
+        assert given[collector["name"]] == collector["value"]
+        out, _ = find(objects, "NetworkPolicy")["spec"]["egress"]
+        assert {"protocol": "TCP", "port": 4318} in out["ports"]
+    assert settings.from_environ(environment(kustomize(component))).traces
+    assert not settings.from_environ(environment(_render("kustomize/base"))).traces
+
+
 def test_values_and_their_schema_name_the_same() -> None:
     """Every default has a meaning, every meaning a default."""
     values = yaml.safe_load((rendering.CHART / "values.yaml").read_text())

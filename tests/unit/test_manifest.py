@@ -659,6 +659,29 @@ def test_without_a_telemetry_endpoint_nothing_is_sent() -> None:
     assert not [name for name in environment_of() if name.startswith("OTEL_") or "TELEMETRY" in name]
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "traces", "number", "expected"),
+    [
+        ("http://otel:4317", True, 0, "00-cd6aaf59c68266cae49eba870d98b42c-8a8bbdad4fd7e864-01"),
+        ("http://otel:4317", True, 1, "00-47a7f510f12a95d669428eadf2bd79d4-b30f6930d2a3272c-01"),
+        ("http://otel:4317", False, 0, None),
+        ("", True, 0, None),
+    ],
+)
+def test_what_the_cli_sends_belongs_to_the_trace_of_its_attempt(
+    endpoint: str,
+    traces: bool,  # noqa: FBT001 - a column of the table
+    number: int,
+    expected: str | None,
+) -> None:
+    """If both are sent at all. The same for every operator: a Job that is made again is the same Job."""
+    config = CONFIG.model_copy(update={"telemetry_endpoint": endpoint, "traces": traces})
+    run = run_of()
+    run = run.model_copy(update={"status": run.status.model_copy(update={"attempt": number})})
+    env = {e["name"]: e.get("value") for e in container_of(dict(build(run, config).job))["env"]}
+    assert env.get("TRACEPARENT") == expected
+
+
 def test_a_run_has_its_own_telemetry() -> None:
     """Say, with a header that is a secret, or to another place."""
     config = CONFIG.model_copy(update={"telemetry_endpoint": "http://otel:4317"})

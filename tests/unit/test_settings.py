@@ -65,6 +65,8 @@ def test_settings_cannot_be_changed() -> None:
         ("TELEMETRY_ENDPOINT", "", ""),
         ("TELEMETRY_ENDPOINT", "https://collector:4318", "https://collector:4318"),
         ("TELEMETRY_PROTOCOL", "http/protobuf", "http/protobuf"),
+        ("TRACES", "true", True),
+        ("TRACES", "0", False),
         ("LOG_LEVEL", "debug", "debug"),
         ("LOG_FORMAT", "console", "console"),
     ],
@@ -111,6 +113,8 @@ def test_a_variable_becomes_its_setting(variable: str, text: str, expected: obje
         ("TELEMETRY_ENDPOINT", "collector:4317"),
         ("TELEMETRY_ENDPOINT", "http://a b"),
         ("TELEMETRY_PROTOCOL", "udp"),
+        ("TRACES", "http://collector:4318"),
+        ("TRACES", ""),
         ("TELEMETRY_PROTOCOL", ""),
         ("API_URL", "paperclip:3100"),
         ("API_URL", "ftp://paperclip"),
@@ -410,6 +414,8 @@ def test_a_settings_file_has_setting_names_or_variables() -> None:
             "bundle_retention_days": 0,
             "node_selector": {"disk": "ssd", "zone": ""},
             "job_labels": "team=blue",
+            "events": False,
+            "traces": "true",
         }
     )
     assert config == settings.Settings(
@@ -420,6 +426,8 @@ def test_a_settings_file_has_setting_names_or_variables() -> None:
         bundle_retention_days=0,
         node_selector='{"disk": "ssd", "zone": ""}',
         job_labels="team=blue",
+        events=False,
+        traces=True,
     )
     assert config.default_node_selector == {"disk": "ssd", "zone": ""}
     assert settings.from_mapping({}) == settings.Settings()

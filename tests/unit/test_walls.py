@@ -17,6 +17,7 @@ LAYERS = "Modules are layered; every module is assigned a layer"
 KOPF = "Only handlers and the command that starts the operator know kopf"
 KUBERNETES = "Only kube talks to the Kubernetes client library"
 PROMETHEUS = "Only metrics knows Prometheus"
+OTEL = "Only traces knows OpenTelemetry"
 PURE = "The core is pure: no I/O, no threads, no clock, no chance"
 CLIENT = "The client knows nothing of how an operator works"
 HANDLERS = "Handler modules do not import each other"
@@ -76,6 +77,10 @@ def test_an_unspoilt_copy_passes(source_root: Path) -> None:
         ("kube.http", "import prometheus_client", {PROMETHEUS}),
         ("runner", "from prometheus_client import Counter", {PROMETHEUS}),
         ("status", "import prometheus_client", {PROMETHEUS, PURE}),
+        ("runner", "from opentelemetry import trace", {OTEL}),
+        ("traces", "from opentelemetry import trace", {OTEL}),
+        ("status", "import opentelemetry", {OTEL, PURE}),
+        ("traces", "from agentrun_operator import metrics", {LAYERS}),
         ("metrics", "from agentrun_operator import kube", {LAYERS}),
         ("metrics", "from agentrun_operator import logs", {LAYERS}),
         ("forensics", "import asyncio", {PURE}),

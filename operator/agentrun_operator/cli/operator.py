@@ -8,13 +8,13 @@ import os
 import resource
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import kopf
 import structlog
 
-from agentrun_operator import entry, handlers, kube, logs, manifest, metrics, runner, settings, tail
+from agentrun_operator import entry, handlers, kube, logs, manifest, metrics, runner, settings, tail, traces
 from agentrun_operator.cli import replica
 
 EXIT_HUNG = 4
@@ -53,11 +53,11 @@ async def operate(config: settings.Settings, *, reached: Callable[[runner.Step],
     for variable in settings.unknown(os.environ):
         _log.warning("unknown_setting", variable=variable)
     meters = metrics.Metrics(config)
-    async with metrics.serving(meters, config.metrics_port):
+    async with traces.sending(config, os.environ) as told, metrics.serving(meters, config.metrics_port):
+        work = functools.partial(_work, functools.partial(_prepare, config, meters, told, reached))
         if config.leader_election_lease:
-            work = functools.partial(_work, config, meters, reached)
             return await replica.take_turns(config, work, observe=meters.api("election"))
-        await _work(config, meters, reached)
+        await work()
     return 0
 
 
@@ -67,13 +67,9 @@ def allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _work(
-    config: settings.Settings,
-    meters: metrics.Metrics,
-    reached: Callable[[runner.Step], None],
-    stop: asyncio.Event | None = None,
-) -> None:
-    deps = await _prepare(config, meters, reached)
+async def _work(prepare: Callable[[], Awaitable[runner.Deps]], stop: asyncio.Event | None = None) -> None:
+    deps = await prepare()
+    config, meters = deps.config, deps.meters
     registry = kopf.OperatorRegistry()
     handlers.register(registry)
     if stop is not None:
@@ -101,7 +97,10 @@ async def _work(
 
 
 async def _prepare(
-    config: settings.Settings, meters: metrics.Metrics, reached: Callable[[runner.Step], None]
+    config: settings.Settings,
+    meters: metrics.Metrics,
+    told: traces.Traces,
+    reached: Callable[[runner.Step], None],
 ) -> runner.Deps:
     """Make what all runs share, and have what it can be asked shown."""
     watches = 2 * (len(config.watched_namespaces) or 1)  # of Jobs and of pods
@@ -120,6 +119,7 @@ async def _prepare(
         stragglers=runner.Stragglers(client, world.is_followed, world.jobs),
         leftovers=runner.Leftovers(client),
         meters=meters,
+        tracer=told,
         reached=reached,
     )
     meters.pull("agentrun_tail_lag_seconds", deps.tailer.lag)

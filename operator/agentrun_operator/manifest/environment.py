@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agentrun_operator import errors, models, settings
+from agentrun_operator import errors, models, names, settings
 from agentrun_operator.manifest import claude
 from agentrun_operator.manifest.inheritance import Inherited
 from agentrun_operator.models import base
@@ -122,6 +122,8 @@ def _telemetry(run: models.AgentRun, config: settings.Settings) -> dict[str, str
         "OTEL_EXPORTER_OTLP_ENDPOINT": config.telemetry_endpoint,
         # No value needs an escape: all are names of Kubernetes, or ids of letters, digits and "-".
         "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={value}" for key, value in whose.items()),
+        # The CLI puts its events, and its own spans where it makes them, into the trace that this names.
+        **({"TRACEPARENT": names.traceparent(run.metadata.uid, run.attempt)} if config.traces else {}),
     }
 
 

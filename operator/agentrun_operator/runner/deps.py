@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from agentrun_operator import errors, kube, manifest, metrics, names, settings, shapes, tail
+from agentrun_operator import errors, kube, manifest, metrics, names, settings, shapes, tail, traces
 from agentrun_operator.runner import mirrors
 from agentrun_operator.runner.announcer import Announcer
 from agentrun_operator.runner.leftovers import Leftovers
@@ -42,6 +42,7 @@ class Deps:
     stragglers: Stragglers
     leftovers: Leftovers
     meters: metrics.Metrics = dataclasses.field(default_factory=metrics.Metrics)
+    tracer: traces.Traces = dataclasses.field(default_factory=traces.Traces)
     reached: Callable[[Step], None] = lambda _step: None
     # A list goes through all objects of its namespace: many at a time would hold up everything else.
     lists: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_LISTS))

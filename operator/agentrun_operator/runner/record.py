@@ -68,6 +68,7 @@ class Record:
         before, self.status = self.status, dict(after)
         self.written_at = datetime.datetime.now(datetime.UTC)
         self._deps.meters.wrote(self._ref.uid, before, self.status)
+        self._deps.tracer.wrote(self.body, before, self.status)
         self._deps.announcer.announce(self._ref, before, self.status)
 
     def _heed_watch(self) -> None:

@@ -213,6 +213,12 @@ class Settings(pydantic.BaseModel):
         pattern="^(grpc|http/protobuf|http/json)$",
         description="How telemetry is sent: grpc (mostly port 4317), http/protobuf or http/json (4318).",
     )
+    traces: bool = pydantic.Field(
+        default=False,
+        description="Send a trace of each attempt by OTLP over HTTP to where the standard variables of OpenTelemetry "
+        "say: OTEL_EXPORTER_OTLP_ENDPOINT, or else http://localhost:4318. Needs the packages of the extra otel, which "
+        "the image has. With telemetry_endpoint, what an agent's CLI sends belongs to the trace. false: none.",
+    )
     events: bool = pydantic.Field(
         default=True, description="Post Kubernetes Events on AgentRuns, about four for a run. false: none."
     )

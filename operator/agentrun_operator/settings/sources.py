@@ -37,7 +37,7 @@ def from_mapping(values: Mapping[str, object]) -> Settings:
             faults.append(f"{key}: there is no such setting; the nearest one is {nearest}")
         elif field in given:
             faults.append(f"{key}: {shown[field]} is given too and is the same setting; keep one of them")
-        elif isinstance(value, bool):  # no setting is a switch, and pydantic would take true for the number 1
+        elif isinstance(value, bool) and Settings.model_fields[field].annotation is not bool:  # true is no number 1
             faults.append(f"{key}={value}: a number or a text is wanted. {_meaning(field)}")
         else:
             given[field], shown[field] = value, key
