@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from agentrun_operator import models
+from agentrun_operator.doctor import cluster
 from hack.deployment import rendering
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -77,6 +78,19 @@ def test_the_first_run_is_one_that_the_operator_takes() -> None:
 
     assert models.AgentRun.parse(body).spec.job.image
     assert set(body["spec"]) <= {field.alias for field in models.AgentRunSpec.model_fields.values()}
+
+
+def test_the_oldest_kubernetes_is_the_same_everywhere() -> None:
+    """What the pages promise, the chart allows, doctor accepts and the workflow tests."""
+    least = f"1.{cluster.LEAST_MINOR}"
+    chart = yaml.safe_load((rendering.CHART / "Chart.yaml").read_text())
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    tested = [one["kubernetes"] for one in workflow["jobs"]["kind"]["strategy"]["matrix"]["include"]]
+    pages = [PAGE, *((ROOT / "docs" / name).read_text() for name in ("quickstart.md", "doctor.md"))]
+
+    assert chart["kubeVersion"] == f">={least}.0-0"
+    assert min(tested, key=lambda version: int(version.partition(".")[2])) == least
+    assert [re.findall(r"Kubernetes (1\.\d+) or (?:later|newer)", page) for page in pages] == [[least]] * 3
 
 
 def test_every_overlay_and_every_set_of_values_is_told_of() -> None:

@@ -118,7 +118,7 @@ CHECKS = (
     ),
     Check(
         name="api",
-        looks_at="The API server answers and is of Kubernetes 1.29 or newer.",
+        looks_at=f"The API server answers and is of Kubernetes 1.{cluster.LEAST_MINOR} or newer.",
         fix="Check the kubeconfig or the service account, the network policy of the operator, and the API server.",
         examine=cluster.check_api,
     ),

@@ -7,7 +7,8 @@ from agentrun_operator import names
 from agentrun_operator.doctor import findings, rights, schema, sights
 from agentrun_operator.doctor.findings import Finding, Unknown
 
-_LEAST_MINOR = 29  # since 1.29 podReplacementPolicy works without a feature gate
+# Kubernetes 1.x. From 1.29 on podReplacementPolicy works without a feature gate; the tests go back to 1.30.
+LEAST_MINOR = 30
 _SKEW_WARN = 5.0  # seconds
 _SKEW_FAIL = 60.0
 _SHOWN = 5  # paths of a schema
@@ -47,10 +48,11 @@ def check_api(seen: sights.Sights) -> Iterable[Finding]:
         yield findings.failed(api.reason)
         return
     found = re.match(r"v?1\.(\d+)", api.version)
-    if found is not None and int(found[1]) < _LEAST_MINOR:
+    if found is not None and int(found[1]) < LEAST_MINOR:
         yield findings.failed(
-            f"Kubernetes {api.version} is too old: below 1.{_LEAST_MINOR} a Job may make a second pod of an attempt",
-            hint=f"Use Kubernetes 1.{_LEAST_MINOR} or newer.",
+            f"Kubernetes {api.version} is too old: nothing below 1.{LEAST_MINOR} is tested, and below 1.29 a Job may "
+            "make a second pod of an attempt",
+            hint=f"Use Kubernetes 1.{LEAST_MINOR} or newer.",
         )
         return
     yield findings.passed(f"Kubernetes {api.version}, answered within {api.seconds * 1000:.0f} ms")
