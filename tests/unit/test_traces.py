@@ -41,6 +41,12 @@ class Collector:
         self.requests.append(trace_service_pb2.ExportTraceServiceRequest.FromString(await request.read()))
         return web.Response(status=self.status)
 
+    async def hear(self, told: traces.Traces, name: str) -> None:
+        """A run has ended, and this was sent."""
+        before = len(self.requests)
+        tell(told, name)
+        await until(lambda: len(self.requests) > before)
+
     @property
     def spans(self) -> list[trace_pb2.Span]:
         """What it was sent."""
@@ -224,14 +230,10 @@ async def test_it_is_told_when_a_collector_takes_traces_again(collector: Collect
     async with traces.sending(ON, {}) as told:
         collector.status = 400
         for name in "ab":
-            sent = len(collector.requests)
-            tell(told, name)
-            await until(lambda sent=sent: len(collector.requests) > sent)
+            await collector.hear(told, name)
         collector.status = 200
         for name in "cd":
-            sent = len(collector.requests)
-            tell(told, name)
-            await until(lambda sent=sent: len(collector.requests) > sent)
+            await collector.hear(told, name)
     assert [entry["event"] for entry in heard] == ["traces_not_sent", "traces_sent_again"]
     assert "400" in heard[0]["error"]
 
