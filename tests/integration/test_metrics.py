@@ -56,7 +56,7 @@ def play(site: harness.Site, name: str) -> int:
 def test_a_run_is_counted_from_beginning_to_end(site: harness.Site, port: int) -> None:
     """Its start, its end, its tokens; and the requests of all clients by the verbs of the operator's own role."""
     site.start_operator(METRICS_PORT=str(port), METRICS_LABELS="company,agent,model")
-    assert wait_for(port, "agentrun_leader", 1)['agentrun_runs{phase="Running"}'] == 0
+    assert wait_for(port, 'agentrun_leader{lease=""}', 1)['agentrun_runs{phase="Running"}'] == 0
     site.create("counted")
     site.create("next")
     wait_for(port, "agentrun_queue_runs", 1)
@@ -104,7 +104,7 @@ def test_the_next_operator_goes_on_and_counts_once(site: harness.Site, port: int
 def test_who_scrapes_does_not_keep_the_operator(site: harness.Site, port: int) -> None:
     """Prometheus keeps its connections open, if it may: SIGTERM ends the operator as fast as without."""
     operator = site.start_operator(METRICS_PORT=str(port))
-    wait_for(port, "agentrun_leader", 1)
+    wait_for(port, 'agentrun_leader{lease=""}', 1)
     with socket.create_connection(("127.0.0.1", port)) as scraper:
         scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
         assert scraper.recv(64).startswith(b"HTTP/1.1 200")

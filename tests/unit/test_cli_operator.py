@@ -104,13 +104,13 @@ async def test_metrics_are_shown_while_the_operator_works(monkeypatch: pytest.Mo
 
     await operator.operate(settings.Settings(data_path="", metrics_port=kopf.port, metrics_labels="agent"))
 
-    for line in ("agentrun_leader 1.0", "agentrun_tail_lag_seconds 0.0", "agentrun_kopf_backlog_runs 0.0"):
+    for line in ('agentrun_leader{lease=""} 1.0', "agentrun_tail_lag_seconds 0.0", "agentrun_kopf_backlog_runs 0.0"):
         assert line in kopf.scraped.splitlines()
     assert 'agentrun_watch_age_seconds{resource="agentruns",watched="*"}' in kopf.scraped
     assert kopf.meters is not None
     kopf.meters.wrote("x", {}, {"phase": "Failed"})
     assert b'agentrun_runs_finished_total{agent="unknown",code="",phase="Failed"} 1.0' in kopf.meters.render()
-    assert b"agentrun_leader 0.0" in kopf.meters.render()
+    assert b'agentrun_leader{lease=""} 0.0' in kopf.meters.render()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", kopf.port))

@@ -778,13 +778,14 @@ def test_what_is_asked_for_is_asked_when_somebody_looks() -> None:
     assert [samples(told)["agentrun_tail_lag_seconds"] for _ in range(2)] == [1, 2]
 
 
-def test_who_stands_by_says_so() -> None:
-    """And who works."""
-    told = make()
-    seen = [samples(told)["agentrun_leader"]]
+@pytest.mark.parametrize("lease", ["", "agentrun-operator"])
+def test_who_stands_by_says_so(lease: str) -> None:
+    """And who works; with the Lease, by which one knows who takes turns with whom."""
+    told = metrics.Metrics(settings.Settings(leader_election_lease=lease, pod_namespace="home"))
+    seen = [samples(told)[f"agentrun_leader{{lease={lease}}}"]]
     for leading in (True, False):
         told.lead(leading=leading)
-        seen.append(samples(told)["agentrun_leader"])
+        seen.append(samples(told)[f"agentrun_leader{{lease={lease}}}"])
     assert seen == [0, 1, 0]
 
 

@@ -193,7 +193,9 @@ _ALL = (
     Spec(
         name="agentrun_leader",
         kind=Kind.GAUGE,
-        about="1: this process works. 0: it stands by for another replica, or is about to end.",
+        labels=("lease",),
+        about="1: this process works. 0: it stands by for another replica, or is about to end. Those with the same "
+        "lease take turns; without one (empty) each process works for itself.",
     ),
     Spec(
         name="agentrun_build_info",

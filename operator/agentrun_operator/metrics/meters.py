@@ -26,7 +26,8 @@ class Metrics:
 
     def __init__(self, config: settings.Settings | None = None) -> None:
         self._registry = prometheus_client.CollectorRegistry()
-        self._shown_labels = (config or settings.Settings()).shown_labels
+        config = config or settings.Settings()
+        self._shown_labels, self._lease = config.shown_labels, config.leader_election_lease
         prometheus_client.ProcessCollector(registry=self._registry)
         self._counters: dict[str, Bounded[Counter]] = {}
         self._gauges: dict[str, Bounded[Gauge]] = {}
@@ -121,7 +122,7 @@ class Metrics:
 
     def lead(self, *, leading: bool = True) -> None:
         """This process works from now on, or not."""
-        self._gauges["agentrun_leader"].labels().set(leading)
+        self._gauges["agentrun_leader"].labels(self._lease).set(leading)
         if leading:
             self._kopf_heard = self.watch("agentruns", "")
 
