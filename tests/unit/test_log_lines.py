@@ -12,7 +12,7 @@ import pytest
 import structlog
 from structlog import contextvars, testing
 
-from agentrun_operator import errors, kube, logfiles, logs, models, runner, settings, tail
+from agentrun_operator import errors, facts, kube, logfiles, logs, models, names, runner, settings, tail
 from agentrun_operator.handlers import runs
 from agentrun_operator.runner import stragglers
 from tests import builders, deps, fakes
@@ -131,6 +131,21 @@ async def test_a_run_that_is_mended_is_named(monkeypatch: pytest.MonkeyPatch) ->
     with logged() as found:
         async with working(mender.watch()):
             lines = [await until(found, event) for event in ("straggler_not_mended", "straggler_mended")]
+    assert [named(line) for line in lines] == [WHOSE, WHOSE]
+
+
+async def test_a_run_whose_job_is_let_go_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By that Job: nobody follows the run any more."""
+    for constant in ("_LOOK_SECONDS", "_PATIENCE_SECONDS"):
+        monkeypatch.setattr(stragglers, constant, 0.001)
+    api = fakes.FakeKube()
+    api.fail["let_job_go"] = [errors.UnavailableError("away", status=503)]
+    body = builders.job(deleting=True, finalizers=[names.ADOPTION_FINALIZER])
+    api.jobs["team-a", body["metadata"]["name"]] = body
+    mender = runner.Stragglers(api, lambda _uid: False, lambda: map(facts.parse_job, api.jobs.values()))
+    with logged() as found:
+        async with working(mender.watch()):
+            lines = [await until(found, event) for event in ("job_not_let_go", "job_let_go")]
     assert [named(line) for line in lines] == [WHOSE, WHOSE]
 
 

@@ -107,9 +107,9 @@ class Stragglers:
             except (errors.NotFoundError, errors.ConflictError):
                 continue  # it has changed: the watch will tell
             except errors.ApiError as e:
-                _log.warning("job_not_let_go", job=job.name, error=str(e))
+                _log.warning("job_not_let_go", **_whose(job), job=job.name, error=str(e))
             else:
-                _log.info("job_let_go", job=job.name)
+                _log.info("job_let_go", **_whose(job), job=job.name)
 
     async def _mend(self, straggler: _Straggler) -> None:
         """Put the finalizer there or take it away, whichever is a change; kopf undoes what it does not want."""
@@ -125,3 +125,9 @@ class Stragglers:
             _log.warning("straggler_not_mended", **straggler.whose, error=str(e))
         else:
             _log.info("straggler_mended", **straggler.whose, live=straggler.live)
+
+
+def _whose(job: facts.JobFacts) -> dict[str, str]:
+    """How the run that had adopted the Job is named in the log; it is followed by nobody, so no task names it."""
+    company, _, agent = job.agent_key.partition("/")[2].partition("/")
+    return {"run": f"{job.namespace}/{job.owner_name}", "agent": agent, "company": company}
