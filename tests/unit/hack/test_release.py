@@ -262,6 +262,7 @@ def test_the_licences_are_ones_that_may_be_shipped() -> None:
         "Apache 2.0",
         "BSD-2-Clause",
         "BSD-3-Clause",
+        "3-Clause BSD License",
         "ISC",
         "MPL-2.0",
         "PSF-2.0",
