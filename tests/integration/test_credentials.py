@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from kubernetes.aio.config import kube_config
 
 from agentrun_operator import errors
 from agentrun_operator.kube import credentials
@@ -105,7 +104,7 @@ async def test_our_client_goes_on_with_what_replaced_its_token(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refused requests are "no answer", never "not there"; many of them at once have the files read once."""
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(account.kubeconfig))
+    monkeypatch.setenv("KUBECONFIG", str(account.kubeconfig))
     monkeypatch.setattr(credentials, "_LEAST_SECONDS", 0.0)
     read = 0
     real = credentials._load  # noqa: SLF001 - counted here, and carried out

@@ -14,7 +14,6 @@ from typing import Any
 from urllib import parse
 
 import pytest
-from kubernetes.aio.config import kube_config
 
 from agentrun_operator import errors, facts, kube, names
 from hack import playground
@@ -30,7 +29,7 @@ async def connected(kubeconfig: pathlib.Path, *, timeout: float = 10) -> AsyncIt
     """A client for the cluster of a kubeconfig."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-        patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))  # read from KUBECONFIG on import
+        patch.setenv("KUBECONFIG", str(kubeconfig))
         client = await kube.connect(timeout=timeout)
     try:
         yield client

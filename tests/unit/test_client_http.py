@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from kubernetes.aio.config import kube_config
 
 from agentrun_operator import client, errors, kube, models
 from tests import apifake, builders, fakeruns
@@ -26,7 +25,7 @@ async def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Asy
     await made.start()
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     path = made.write_kubeconfig(tmp_path / "config")
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))  # read from KUBECONFIG on import
+    monkeypatch.setenv("KUBECONFIG", str(path))
     yield made
     await made.stop()
 

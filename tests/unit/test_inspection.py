@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from kubernetes.aio.config import kube_config
 
 from agentrun_operator import errors, kube
 
@@ -62,7 +61,7 @@ async def serving(server: Server, folder: pathlib.Path) -> AsyncIterator[kube.In
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-        patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+        patch.setenv("KUBECONFIG", str(config))
         client = await kube.connect_inspector(timeout=5)
     try:
         yield client

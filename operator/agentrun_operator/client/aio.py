@@ -82,7 +82,7 @@ class AsyncClient:
         config: settings.Settings = NOT_MOUNTED,
         patience: float = 60.0,
     ) -> Self:
-        """A client with the pod's service account, else with the kubeconfig.
+        """A client with the kubeconfig that KUBECONFIG names, else the pod's service account, else ~/.kube/config.
 
         ``namespace`` None is the one that kubectl would take. ``config`` says with ``data_path`` and ``data_mount``
         where the shared volume is mounted here, if it is: transcripts are then read from it. Raises SettingsError.

@@ -19,7 +19,9 @@ async def connect(
     watches: int = 0,
     observe: meter.Observe = meter.nobody,
 ) -> HttpKubeClient:
-    """A client with the pod's service account, else with the kubeconfig; it follows them when they change.
+    """A client with the kubeconfig that KUBECONFIG names, else the pod's service account, else ~/.kube/config.
+
+    It follows them when they change.
 
     ``timeout`` limits each request, in seconds; ``context`` names a context of the kubeconfig; ``watches`` is how many
     requests at a time go on for long; ``observe`` is told of every request. Raises SettingsError when neither kind of

@@ -7,6 +7,7 @@ everything read again, here for our own client and, through ``read``, for kopf.
 
 import asyncio
 import dataclasses
+import os
 import pathlib
 from collections.abc import Awaitable, Callable
 from urllib import parse, request
@@ -22,6 +23,7 @@ _log = structlog.get_logger(__name__)
 
 _POD_NAMESPACE = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _DEFAULT_NAMESPACE = "default"
+_KUBECONFIG = "KUBECONFIG"
 _LEAST_SECONDS = 5.0  # from one reading to the next: an exec plugin may ask a service each time
 _TOKEN = "BearerToken"  # noqa: S105 - the library's name for it
 
@@ -50,17 +52,28 @@ def default_namespace(context: str | None = None) -> str:
 
     Raises SettingsError for a kubeconfig that has no such context.
     """
-    if context is None and _POD_NAMESPACE.is_file():
+    if context is None and not os.environ.get(_KUBECONFIG) and _POD_NAMESPACE.is_file():
         return _POD_NAMESPACE.read_text(encoding="utf-8").strip() or _DEFAULT_NAMESPACE
+    files = kubeconfig()
     try:
-        contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        contexts, active = config.list_kube_config_contexts(files)  # type: ignore[no-untyped-call]
     except config_exception.ConfigException as e:
-        raise errors.SettingsError(f"No way to reach Kubernetes: {e}. Set KUBECONFIG, or run inside a pod.") from e
+        raise _no_way(str(e)) from e
+    except Exception as e:  # noqa: BLE001 - as below
+        raise _no_way(f"the kubeconfig is malformed ({type(e).__name__})") from e
     found = next((c for c in contexts if c["name"] == context), None) if context else active
     if found is None:
         known = ", ".join(c["name"] for c in contexts)
         raise errors.SettingsError(f"--context {context}: the kubeconfig has no such context, only {known}")
     return str((found.get("context") or {}).get("namespace") or _DEFAULT_NAMESPACE)
+
+
+def kubeconfig() -> str:
+    """The files that KUBECONFIG names, else the one in the home folder. Raises SettingsError if none is there."""
+    named = os.environ.get(_KUBECONFIG) or str(pathlib.Path.home() / ".kube" / "config")
+    if not any(pathlib.Path(each).expanduser().exists() for each in named.split(os.pathsep) if each):
+        raise _no_way(f"there is no kubeconfig at {named}")
+    return named
 
 
 async def load(configuration: client.Configuration, context: str | None) -> Credentials:
@@ -71,13 +84,12 @@ async def load(configuration: client.Configuration, context: str | None) -> Cred
         # Else aiohttp reads the environment and ~/.netrc anew for each request, in a thread: twice the request's cost.
         configuration.client_session_kwargs = {"trust_env": False}
         return await _describe(configuration)
+    except errors.SettingsError:
+        raise
     except config_exception.ConfigException as e:
-        raise errors.SettingsError(f"No way to reach Kubernetes: {e}. Set KUBECONFIG, or run inside a pod.") from e
+        raise _no_way(str(e)) from e
     except Exception as e:  # noqa: BLE001 - the loader checks nothing: it fails in whatever way the file makes it fail
-        raise errors.SettingsError(
-            f"No way to reach Kubernetes: the kubeconfig is malformed ({type(e).__name__}). Set KUBECONFIG, or run "
-            "inside a pod."
-        ) from e
+        raise _no_way(f"the kubeconfig is malformed ({type(e).__name__})") from e
 
 
 class Renewal:
@@ -130,7 +142,7 @@ class Renewal:
 
 
 async def _load(configuration: client.Configuration, context: str | None) -> None:
-    if context is None:
+    if context is None and not os.environ.get(_KUBECONFIG):  # which kubectl heeds before the pod's, too
         try:
             config.load_incluster_config(  # type: ignore[no-untyped-call]
                 client_configuration=configuration
@@ -140,8 +152,12 @@ async def _load(configuration: client.Configuration, context: str | None) -> Non
         else:
             return
     await config.load_kube_config(  # type: ignore[no-untyped-call]
-        client_configuration=configuration, context=context
+        kubeconfig(), client_configuration=configuration, context=context
     )
+
+
+def _no_way(why: str) -> errors.SettingsError:
+    return errors.SettingsError(f"No way to reach Kubernetes: {why}. Set KUBECONFIG, or run inside a pod.")
 
 
 def proxy_of_environment(server: str) -> str | None:

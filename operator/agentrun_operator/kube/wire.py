@@ -1,6 +1,9 @@
 """The transport of ``kubernetes.aio`` under plain JSON: one request, a list in pages, the lines of a watch."""
 
 import datetime
+import errno
+import os
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib import parse
@@ -119,6 +122,8 @@ class Wire:
             text = await response.read()
         except TimeoutError as e:
             raise errors.UnavailableError(f"{method} {path}: no answer within {self._timeout.total:g} s") from e
+        except aiohttp.ClientConnectorError as e:
+            raise errors.UnavailableError(f"cannot connect to {e.host}:{e.port}: {_obstacle(e)}") from e
         except (aiohttp.ClientError, OSError, config_exception.ConfigException) as e:
             raise errors.UnavailableError(f"{method} {path}: {type(e).__name__}: {describe(e)}") from e
         if response.status == _UNAUTHORIZED and self._refused is not None:
@@ -132,3 +137,12 @@ class Wire:
 def describe(error: Exception) -> str:
     """What an exception says; time-outs say nothing."""
     return str(error) or type(error).__name__
+
+
+def _obstacle(error: aiohttp.ClientConnectorError) -> str:
+    """What is in the way, in the words of the operating system or of the TLS library."""
+    found = error.os_error
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {found.verify_message}"
+    known = isinstance(found.errno, int) and found.errno in errno.errorcode  # those of name resolution are others
+    return os.strerror(found.errno) if known and found.errno is not None else found.strerror or describe(found)
