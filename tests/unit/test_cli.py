@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+import json
 import pathlib
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+import yaml
 
 import agentrun_operator
 from agentrun_operator import cli, errors, kube, settings
@@ -15,7 +17,8 @@ from agentrun_operator.cli import logs, operator
 from agentrun_operator.client import runlog
 from tests import builders, fakes
 
-TRANSCRIPTS = pathlib.Path(__file__).parents[1] / "data" / "transcripts"
+ROOT = pathlib.Path(__file__).parents[2]
+TRANSCRIPTS = ROOT / "tests" / "data" / "transcripts"
 SAVED = TRANSCRIPTS / "2.1.329" / "writefile_noskip" / "stdout.ndjson"
 LOG_PATH = "/paperclip/instances/default/run-logs/acme/coder/run-1.pod.ndjson"
 INIT = b'{"type":"system","subtype":"init","session_id":"s-1","model":"opus"}\n'
@@ -38,6 +41,22 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     """One line on stdout."""
     assert run(capsys, "--version") == (0, f"agentrun {agentrun_operator.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "without"),
+    [
+        (("--version",), {"kubernetes", "kopf", "aiohttp"}),
+        (("validate", "-f", "examples/one-off/run.yaml"), {"kubernetes", "kopf", "aiohttp"}),
+        (("get", "--help"), {"kopf", "prometheus_client"}),
+    ],
+)
+def test_a_command_loads_what_it_needs(argv: tuple[str, ...], without: set[str]) -> None:
+    """Half a second of everybody's time is at stake, and more with each Tab."""
+    told = f"import sys; from agentrun_operator import cli; sys.argv[1:] = {list(argv)}"
+    script = f"{told}\ntry: cli.main()\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert without & set(ended.stderr.split()) == set()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +126,6 @@ def test_without_a_way_to_reach_kubernetes_it_says_so(
     """The sentence names what to set."""
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "missing"))
     code, _, err = run(capsys, "logs", "fix-login")
     assert code == 1
     assert "Set KUBECONFIG" in err
@@ -133,6 +151,28 @@ def test_raw_is_the_file_byte_for_byte(path: pathlib.Path, capsysbinary: pytest.
     """What another program reads must not be changed."""
     assert cli.main(["logs", "--raw", "--file", str(path)]) == 0
     assert capsysbinary.readouterr().out == path.read_bytes()
+
+
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_events_for_programs(capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, output: str) -> None:
+    """Each as it was written but for its secrets; what is no event is counted and left out."""
+    path = tmp_path / "log"
+    said = '{"type":"assistant","text":"é sk-ant-0123456789abcdef \\n"}'
+    path.write_bytes(f"Warning: no terminal\n{said}\n\n[1]\n".encode() + RESULT)
+    code, out, err = run(capsys, "logs", "--file", str(path), "-o", output)
+    parts = out.splitlines() if output == "json" else out.split("---\n")[1:]
+    assert [yaml.safe_load(part) for part in parts] == [
+        {"type": "assistant", "text": "é [redacted] \n"}, json.loads(RESULT)
+    ]  # fmt: skip
+    assert (code, err) == (
+        0, "agentrun logs: note: 2 lines were no JSON objects and were left out; --raw has them\n"
+    )  # fmt: skip
+
+
+def test_the_log_is_wanted_in_one_form(capsys: pytest.CaptureFixture[str]) -> None:
+    """As it is, or parsed."""
+    code, _, err = run(capsys, "logs", "--file", "x", "--raw", "-o", "json")
+    assert (code, "not allowed with argument" in err) == (2, True)
 
 
 @pytest.mark.parametrize("raw", [True, False])
@@ -236,14 +276,21 @@ def test_a_run_without_a_pod_has_no_log_yet(capsys: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.parametrize(
-    "error", [errors.NotFoundError('"fix-login" not found', status=404), errors.UnavailableError("no route to host")]
+    ("error", "told"),
+    [
+        (errors.NotFoundError('"fix-login" not found', status=404), '"fix-login" not found in the namespace team-a; '),
+        (errors.UnavailableError("cannot connect to a:1: no"), "cannot connect to a:1: no. Does kubectl cluster-info"),
+        (errors.RejectedError("It is too long.", status=413), "It is too long.\n"),
+    ],
 )
 def test_a_refusal_of_the_api_is_a_sentence(
-    capsys: pytest.CaptureFixture[str], api: fakes.FakeKube, error: errors.ApiError
+    capsys: pytest.CaptureFixture[str], api: fakes.FakeKube, error: errors.ApiError, told: str
 ) -> None:
-    """The API's own, without a traceback."""
+    """The API's own and what to do, without a traceback."""
     api.fail["get_run"] = [error]
-    assert run(capsys, "logs", "fix-login", "-n", "team-a") == (1, "", f"agentrun logs: {error}\n")
+    code, out, err = run(capsys, "logs", "fix-login", "-n", "team-a")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"agentrun logs: {told}")
 
 
 class Playing(fakes.FakeKube):

@@ -86,10 +86,25 @@ def test_a_run_in_words(status: dict[str, Any] | None, phase: str, reason: str, 
     assert (cells.phase(run), cells.reason(run), cells.sentence(run)) == (phase, reason, sentence)
 
 
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [
+        ({"phase": "Queued", "reason": "AgentBusy"}, "AgentBusy"),
+        ({"phase": "Failed", "error": {"code": "timeout", "message": "m"}, "reason": "Timeout"}, "timeout"),
+        ({"phase": "Running", "reason": "AgentRunning"}, ""),
+        ({"phase": "Cancelled", "error": {"code": "cancelled", "message": "m"}}, ""),
+    ],
+)
+def test_a_reason_is_named_where_the_phase_does_not_say_it(status: dict[str, Any], shown: str) -> None:
+    """``Cancelled: cancelled`` says nothing."""
+    assert cells.why(a_run(status)) == shown
+
+
 def test_how_long_an_agent_worked() -> None:
     """From its start to its end, or until now."""
     begun = {"phase": "Running", "runningTime": builders.CREATED}
     assert cells.lasted(a_run(), NOW) == ""
+    assert cells.lasted(a_run({"phase": "Pending", "startTime": builders.CREATED}), NOW) == ""
     assert cells.lasted(a_run(begun), NOW) == "1h00m"
     assert cells.lasted(a_run({**begun, "completionTime": "2026-01-02T03:05:05Z"}), NOW) == "1m00s"
 
@@ -130,6 +145,8 @@ def test_no_line_is_wider_than_the_screen(texts: list[tuple[str, str, str]], wid
 
 
 def test_the_newest_of_a_sparkline_is_kept() -> None:
+    made = table.build([table.Column("WHO", least=4)], [[table.Cell("acme/ada", end=True)]], 4)
+    assert table.render(made, PLAIN).splitlines() == ["WHO", "…ada"]
     made = table.build([table.Column("OUT", least=3)], [[table.Cell("▁▂▃▄▅", newest_last=True)]], 3)
     assert table.render(made, terminal.Terminal(color=False, width=3)) == "OUT\n▃▄▅\n"
 
@@ -260,4 +277,6 @@ def test_what_does_not_fit_is_counted() -> None:
     shown = picture(board, lines=8)
     assert len(shown) <= 8
     assert shown[-1] == "… and 5 more"
+    assert "NAMESPACE" not in "".join(picture(top.Board()))
+    assert picture(top.Board(everywhere=True))[2].startswith("NAMESPACE  NAME")
     assert picture(top.Board())[0] == "04:04:05 UTC · $0.0000 · no live run"

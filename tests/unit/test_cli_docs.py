@@ -61,7 +61,7 @@ def test_every_command_has_a_section_with_two_examples(capsys: pytest.CaptureFix
 @pytest.mark.parametrize("command", sorted(SECTIONS))
 def test_every_option_is_documented(command: str) -> None:
     """In the section of its command; those that all have, at the beginning. And none is that is not there."""
-    common = {"--help", "--namespace", "--context", "--all-namespaces", "--output"}
+    common = {"--help", "--namespace", "--context", "--kubeconfig", "--all-namespaces", "--output"}
     (commands,) = [a for a in cli.build_parser()._actions if isinstance(a, argparse._SubParsersAction)]  # noqa: SLF001
     actions = commands.choices[command]._actions  # noqa: SLF001 - argparse has no other way to them
     options = {option for action in actions for option in action.option_strings if option.startswith("--")}

@@ -357,7 +357,7 @@ def test_a_time_that_is_none_does_not_count(stamp: str) -> None:
 
 def test_what_comes_while_a_log_is_followed_is_new(capsys: pytest.CaptureFixture[str]) -> None:
     """The beginning of a log is not held back until something with a time comes."""
-    writer = logs.Writer(raw=False, since=NOW)
+    writer = logs.Writer(since=NOW)
     writer.feed(INIT)
     assert capsys.readouterr().out == ""
     writer.go_live()
@@ -605,6 +605,6 @@ def test_a_terminal_that_knows_no_such_letters_gets_others(monkeypatch: pytest.M
     """No traceback for LANG=C."""
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
-    writer = logs.Writer(raw=False, since=None)
+    writer = logs.Writer()
     writer.feed(RESULT)
     assert raw.getvalue() == b"\\u2714 success\n"

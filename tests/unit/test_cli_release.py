@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+import yaml
 
 from agentrun_operator import cli, errors, facts, kube, names
 from agentrun_operator.cli import release
@@ -260,6 +261,18 @@ def test_one_that_cannot_be_changed_does_not_hold_up_the_others(capsys: pytest.C
         "team-a/waits: released\n",
         "team-a/forbidden: left as it is: agentruns is forbidden\n",
     )
+
+
+@pytest.mark.parametrize("output", ["json", "yaml"])
+def test_programs_are_told_what_became_of_each(capsys: pytest.CaptureFixture[str], fake: Fake, output: str) -> None:
+    """Alone on stdout, also of what is left."""
+    fake.add("alive", OURS, status=beat(10))
+    fake.add("waits", OURS)
+    code, out, err = run(capsys, "-o", output)
+    alive, waits = yaml.safe_load(out)  # JSON is YAML, too
+    assert (code, err, alive["left"]) == (1, "", True)
+    assert alive["text"].startswith("an operator was at work on it 10 s ago")
+    assert waits == {"kind": "AgentRun", "namespace": "team-a", "name": "waits", "left": False, "text": "released"}
 
 
 def test_a_list_that_fails_is_the_end(

@@ -1,5 +1,6 @@
 """The commands that create, show and stop runs: what they ask the cluster for, what they say, and their exit codes."""
 
+import argparse
 import asyncio
 import io
 import json
@@ -27,6 +28,7 @@ FAILED = {
     **fakeruns.SUCCEEDED, "phase": "Failed", "message": "Out of memory.",
     "error": {"code": "k8s_oom_killed", "message": "Out of memory."},
 }  # fmt: skip
+MISSING = '"nobody" not found in the namespace team-a; agentrun get -A lists what is there, and where\n'
 CANCELLED = {**fakeruns.SUCCEEDED, "phase": "Cancelled"}
 
 
@@ -68,6 +70,12 @@ def add(api: fakeruns.FakeRuns, name: str, status: dict[str, Any] | None = None,
     api.add_run(builders.agent_run(name=name, uid=f"uid-{name}", status=status, **spec))
 
 
+def completion_of_all() -> list[str]:
+    """All commands, in the order of the help."""
+    (commands,) = (a for a in cli.build_parser()._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001
+    return list(commands.choices)
+
+
 # --------------------------------------------------------------------------------------------------------------- run
 
 
@@ -86,6 +94,23 @@ def test_run_creates_what_is_in_a_file_once(api: fakeruns.FakeRuns, agentrun: Ag
     assert (code, out) == (1, "")
     assert "there is an AgentRun fix-login already, with another spec.prompt" in err
     assert len(api.runs) == 1
+
+
+def test_of_several_runs_each_is_told_and_one_that_is_refused_stops_no_other(
+    api: fakeruns.FakeRuns, agentrun: Agentrun, tmp_path: pathlib.Path
+) -> None:
+    """What was created before trouble is said, too: the runs are there."""
+    path = tmp_path / "runs.yaml"
+    path.write_text("---\n".join(FILE.replace("fix-login", name) for name in ("one", "two", "three")))
+    api.fail["create_run"] = [None, errors.RejectedError("the quota is used up", status=403)]
+    code, out, err = agentrun("run", "-f", str(path))
+    assert (code, out) == (1, "one: is submitted\nthree: is submitted\n")
+    assert err == "agentrun run: two: the quota is used up\n"
+    path.write_text("---\n".join(FILE.replace("fix-login", name) for name in ("four", "five")))
+    api.fail["create_run"] = [None, errors.SettingsError("the kubeconfig has gone")]
+    assert agentrun("run", "-f", str(path)) == (
+        1, "four: is submitted\n", "agentrun run: the kubeconfig has gone\n"
+    )  # fmt: skip
 
 
 def test_run_takes_a_generated_name_and_the_files_namespace(
@@ -242,11 +267,19 @@ def test_get_gives_objects_to_programs(api: fakeruns.FakeRuns, agentrun: Agentru
 
 def test_get_says_that_there_is_nothing(api: fakeruns.FakeRuns, agentrun: Agentrun) -> None:
     assert agentrun("get") == (
-        0, "", "agentrun get: there is no such AgentRun in the namespace team-a; -A looks everywhere\n"
+        0, "", "agentrun get: there is no AgentRun in the namespace team-a; -A looks everywhere\n"
     )  # fmt: skip
-    code, _, err = agentrun("get", "nobody")
-    assert (code, err) == (1, 'agentrun get: "nobody" not found; agentrun get -A lists what is there, and where\n')
-    del api
+    assert agentrun("get", "-o", "name") == agentrun("get")
+    assert agentrun("get", "-A", "--agent", "ada")[2] == "agentrun get: there is no such AgentRun in any namespace\n"
+    add(api, "one", FAILED)
+    code, out, err = agentrun("get", "nobody", "one")
+    assert (code, out.splitlines()[1].split()[0]) == (1, "one")
+    assert err == f"agentrun get: {MISSING}"
+    assert agentrun("get", "-o", "name") == (0, "one\n", "")
+    code, out, err = agentrun("get", "nobody", "-o", "json")
+    assert (code, out, err) == (1, "", f"agentrun get: {MISSING}")
+    code, out, _ = agentrun("get", "nobody", "one", "-o", "json")
+    assert (code, [item["metadata"]["name"] for item in json.loads(out)["items"]]) == (1, ["one"])
 
 
 @pytest.mark.parametrize(
@@ -286,7 +319,7 @@ def test_cancel_stops_and_says_so(api: fakeruns.FakeRuns, agentrun: Agentrun) ->
     add(api, "ended", FAILED)
     code, out, err = agentrun("cancel", "live", "ended", "nobody")
     assert (code, out) == (1, "live: is told to stop\nended: has ended (Failed)\n")
-    assert err == 'agentrun cancel: "nobody" not found; agentrun get -A lists what is there, and where\n'
+    assert err == f"agentrun cancel: {MISSING}"
     assert api.runs["team-a", "live"]["spec"]["cancel"] is True
 
 
@@ -397,7 +430,7 @@ def test_top_says_why_it_cannot(api: fakeruns.FakeRuns, agentrun: Agentrun, monk
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     api.fail["list_runs"] = [errors.ForbiddenError("you may not", status=403)]
     code, _, err = agentrun("top")
-    assert (code, err) == (1, "agentrun top: you may not\n")
+    assert (code, err.startswith("agentrun top: you may not. Ask an administrator for that right")) == (1, True)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -408,13 +441,14 @@ def test_completions_know_every_command(agentrun: Agentrun, shell: str) -> None:
 
 
 def test_bash_completes(agentrun: Agentrun, tmp_path: pathlib.Path) -> None:
-    """A command, an option, and one of an option's choices."""
+    """A command, an option, one of an option's choices, and a run's name from where the words before it say."""
     script = tmp_path / "completion.bash"
     script.write_text(agentrun("completion", "bash")[1])
 
     def complete(*words: str) -> list[str]:
         line = " ".join(f"'{word}'" for word in words)
-        command = f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _shtab_agentrun; "
+        asked = 'agentrun() { [[ "$*" == "get -o name"* ]] && echo "fix-login fix-${5:-none} other"; }; '
+        command = f"{asked}source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _shtab_agentrun; "
         ended = subprocess.run(
             ["bash", "-c", command + 'echo "${COMPREPLY[@]}"'], capture_output=True, text=True, check=True
         )
@@ -423,3 +457,48 @@ def test_bash_completes(agentrun: Agentrun, tmp_path: pathlib.Path) -> None:
     assert complete("agentrun", "des") == ["describe"]
     assert complete("agentrun", "cost", "--si") == ["--since"]
     assert complete("agentrun", "get", "--phase", "Fa") == ["Failed"]
+    assert complete("agentrun", "describe", "fix") == ["fix-login", "fix-none"]
+    assert complete("agentrun", "describe", "-n", "team-b", "fix") == ["fix-login", "fix-team-b"]
+    assert complete("agentrun", "run", "--resume", "o") == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["des"], ["describe", ":4"]),
+        (["cost", "--si"], ["--since", ":4"]),
+        (["get", "--phase", "Fa"], ["Failed", ":4"]),
+        (["get", "-n", ""], [":4"]),
+        (["run", "-f", ""], [":0"]),
+        (["describe", "-n", "team-b", "t"], ["two", ":4"]),
+        (["logs", ""], ["one", ":4"]),
+        (["run", "--resume", "o"], ["one", ":4"]),
+        (["frob", ""], [":4"]),
+        (["get", "--namespace", "team-b", "--", "t"], ["two", ":4"]),
+        ([], [*completion_of_all(), ":4"]),
+    ],
+)
+def test_kubectl_completes(
+    api: fakeruns.FakeRuns,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    found: list[str],
+) -> None:
+    """What it prints is what kubectl reads of a plugin: a word a line, and whether files may follow."""
+    add(api, "one")
+    other = builders.agent_run(name="two", uid="uid-two")
+    api.add_run({**other, "metadata": {**other["metadata"], "namespace": "team-b"}})
+    monkeypatch.setattr(sys, "argv", ["kubectl_complete-agentrun", *words])
+    assert cli.complete_for_kubectl() == 0
+    assert capsys.readouterr().out.splitlines() == found
+
+
+def test_a_plugin_is_called_as_people_call_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its usage."""
+    monkeypatch.setattr(sys, "argv", ["kubectl-agentrun", "get", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        cli.kubectl()
+    assert capsys.readouterr().out.startswith("usage: kubectl agentrun get [-h] [-n NAMESPACE | -A]")

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from agentrun_operator import client, errors, models
-from agentrun_operator.cli import cells, cluster, documents, validate
+from agentrun_operator import errors, models
+from agentrun_operator.cli import advice, cells, cluster, documents, transcript, validate
 
 
 def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of sub-parsers private
@@ -67,7 +67,7 @@ async def _cancel_one(session: cluster.Session, name: str, *, wait: bool) -> mod
         await session.runs.cancel(run)
         return await session.runs.wait(run) if wait else run
     except errors.NotFoundError as e:
-        return client.RunGoneError(f"{e}; agentrun get -A lists what is there, and where")
+        return advice.place(e, session.namespace)
     except errors.AgentRunError as e:
         return e
 
@@ -78,10 +78,10 @@ def _tell(done: Sequence[models.AgentRun | errors.AgentRunError]) -> None:
             state = f"has ended ({cells.phase(what)})" if what.is_final else "is told to stop"
             documents.write(sys.stdout, f"{what.metadata.name}: {state}\n")
         else:
-            documents.write(sys.stderr, f"agentrun cancel: {what}\n")
+            documents.write(sys.stderr, f"agentrun cancel: {transcript.clean(advice.explain(what))}\n")
 
 
 def _as_json(name: str, what: models.AgentRun | errors.AgentRunError) -> dict[str, Any]:
     if isinstance(what, models.AgentRun):
         return {"name": name, "phase": cells.phase(what), "ended": what.is_final}
-    return {"name": name, "error": str(what)}
+    return {"name": name, "error": advice.explain(what)}

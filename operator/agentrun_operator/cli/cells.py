@@ -40,6 +40,13 @@ def reason(run: models.AgentRun) -> str:
     return run.status.error.code if run.status.error else run.status.reason or ""
 
 
+def why(run: models.AgentRun) -> str:
+    """The error's code, or what a run waits for; "" where the phase says it all."""
+    if run.status.phase in {models.Phase.RUNNING, models.Phase.SUCCEEDED, models.Phase.CANCELLED}:
+        return ""
+    return reason(run)
+
+
 def sentence(run: models.AgentRun) -> str:
     """Why it is as it is, in one sentence."""
     if run.status.phase is None:
@@ -75,8 +82,8 @@ def span(seconds: float) -> str:
 
 
 def lasted(run: models.AgentRun, now: datetime.datetime) -> str:
-    """How long the agent has worked, so far or in all."""
-    begin = moment(run.status.running_time or run.status.start_time)
+    """How long the agent has worked, so far or in all; "" if it never began."""
+    begin = moment(run.status.running_time)
     end = moment(run.status.completion_time) or now
     return span((end - begin).total_seconds()) if begin else ""
 

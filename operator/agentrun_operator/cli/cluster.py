@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from agentrun_operator import client, errors, kube, models, settings
-from agentrun_operator.cli import documents
+from agentrun_operator.cli import advice, documents
 
 EXIT_RUN_FAILED = 3
 EXIT_RUN_CANCELLED = 4
@@ -64,7 +64,13 @@ def add_to(parser: argparse.ArgumentParser, *, everywhere: bool = False) -> None
     )
     if everywhere:
         where.add_argument("-A", "--all-namespaces", action="store_true", help="the AgentRuns of all namespaces")
+    add_access_to(parser)
+
+
+def add_access_to(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which cluster."""
     parser.add_argument("--context", help="context of the kubeconfig (default: the current one)")
+    parser.add_argument("--kubeconfig", metavar="FILE", help="the kubeconfig (default: KUBECONFIG, ~/.kube/config)")
 
 
 def add_filters_to(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +80,7 @@ def add_filters_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", metavar="ID", help="only runs of this task")
 
 
-def add_output_to(parser: argparse.ArgumentParser, *further: str, what: str) -> None:
+def add_output_to(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup, *further: str, what: str) -> None:
     """Add the option that says for whom the output is."""
     parser.add_argument(
         "-o", "--output", choices=("text", *further, "json", "yaml"), default="text", help=f"for people, or {what}"
@@ -101,7 +107,7 @@ def run(arguments: argparse.Namespace, work: Callable[[Session], Awaitable[int]]
             try:
                 return await work(session)
             except errors.NotFoundError as e:
-                raise client.RunGoneError(f"{e}; agentrun get -A lists what is there, and where") from e
+                raise advice.place(e, session.namespace) from e
 
     return asyncio.run(do())
 

@@ -61,9 +61,9 @@ def report(run: models.AgentRun, steps: Sequence[story.Step], now: datetime.date
     """For people."""
     screen = terminal.find(sys.stdout)
     width = max((screen.width or _TEXT_WIDTH) - 2, transcript.MIN_WIDTH)
-    code = f": {run.status.error.code}" if run.status.error else ""
+    why = f": {cells.why(run)}" if cells.why(run) else ""
     mark = cells.MARKS.get(run.status.phase, "○") if run.status.phase else "○"
-    title = f"{mark} {run.metadata.name} {cells.phase(run)}{code}"
+    title = f"{mark} {run.metadata.name} {cells.phase(run)}{why}"
     lines = transcript.paint(cells.style(run), title, color=screen.color, width=screen.width)
     lines += [f"  {line}" for line in textwrap.wrap(cells.sentence(run), width, break_on_hyphens=False)]
     rows = {name: transcript.one_line(text) for name, text in _rows(run, now) if text}

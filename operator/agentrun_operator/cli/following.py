@@ -17,11 +17,15 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     cluster.add_output_to(parser, what="the object; with --watch as it is at the end")
 
 
+def tell(arguments: argparse.Namespace, run: models.AgentRun) -> models.AgentRun:
+    """Say that the run is there, at once: what follows may fail. Returns it."""
+    seen = f"is there already ({cells.phase(run)})" if run.status.phase else "is submitted"
+    documents.write(sys.stdout if arguments.output == "text" else sys.stderr, f"{run.metadata.name}: {seen}\n")
+    return run
+
+
 async def finish(arguments: argparse.Namespace, session: cluster.Session, made: Sequence[models.AgentRun]) -> int:
-    """Tell of the runs and, if asked to, follow them. Returns the exit code."""
-    for run in made:
-        seen = f"is there already ({cells.phase(run)})" if run.status.phase else "is submitted"
-        documents.write(sys.stdout if arguments.output == "text" else sys.stderr, f"{run.metadata.name}: {seen}\n")
+    """Follow the runs, if asked to. Returns the exit code."""
     ended = await _follow(arguments, session, made) if arguments.watch else made
     if arguments.output != "text":
         bodies = [await session.api.get_run(run.metadata.namespace, run.metadata.name) for run in ended]
@@ -50,7 +54,7 @@ async def _show_log(arguments: argparse.Namespace, session: cluster.Session, run
         cluster.note(arguments, f"note: {transcript.one_line(text)}")
 
     wanted = runlog.Wanted(namespace=run.metadata.namespace, name=run.metadata.name, follow=True)
-    writer = logs.Writer(raw=False, since=None)
+    writer = logs.Writer()
     log = runlog.RunLog(
         session.api,
         session.config,

@@ -2,12 +2,13 @@
 
 import argparse
 import datetime
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentrun_operator import models
-from agentrun_operator.cli import cells, cluster, table, validate
+from agentrun_operator import errors, models
+from agentrun_operator.cli import advice, cells, cluster, documents, table, validate
 
 _SHORT = 8  # characters of a session's id
 
@@ -18,14 +19,15 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
         "get",
         help="list AgentRuns",
         description=textwrap.fill(
-            "List AgentRuns, oldest first, with what became of them; or those that are named. -o wide shows more, json "
-            "and yaml the objects as they are.",
+            "List AgentRuns, oldest first, with what became of them; or those that are named. -o wide shows more, name "
+            "the names alone, json and yaml the objects as they are.",
             width=100,
         ),
         epilog="examples:\n"
         "  agentrun get\n"
         "  agentrun get -A --company acme --phase Failed\n"
-        "  agentrun get fix-login -o json | jq .status.usage\n\n"
+        "  agentrun get fix-login -o json | jq .status.usage\n"
+        "  agentrun get --phase Failed -o name | xargs -n1 agentrun retry\n\n"
         "Exit code: 0 they are shown, 1 one is not there or the cluster did not answer, 2 wrong usage.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -35,7 +37,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
     parser.add_argument(
         "--phase", choices=[str(phase) for phase in models.Phase], action="append", help="only these; may be repeated"
     )
-    cluster.add_output_to(parser, "wide", what="the objects")
+    cluster.add_output_to(parser, "wide", "name", what="the objects, or names alone")
     parser.set_defaults(run=_run)
 
 
@@ -48,25 +50,42 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _get(arguments: argparse.Namespace, session: cluster.Session) -> int:
+    missing = 0
     if arguments.names:
-        bodies: list[Mapping[str, Any]] = [
-            await session.api.get_run(session.namespace, name) for name in arguments.names
-        ]
+        bodies, missing = await _named(arguments, session)
     else:
         bodies = await session.list(**cluster.filters(arguments))
     if arguments.phase:
         bodies = [body for body in bodies if cells.phase(models.AgentRun.parse(body)) in arguments.phase]
     if arguments.output in {"json", "yaml"}:
         one = len(arguments.names) == 1 and len(bodies) == 1
-        cluster.write(arguments, bodies[0] if one else {"apiVersion": "v1", "kind": "List", "items": bodies})
-        return 0
-    if not bodies:
-        where = f"in the namespace {session.namespace}" if session.namespace else "in any namespace"
-        cluster.note(arguments, f"there is no such AgentRun {where}; -A looks everywhere")
-        return 0
-    runs = [models.AgentRun.parse(body) for body in bodies]
-    show(runs, namespaces=not session.namespace, wide=arguments.output == "wide")
-    return 0
+        if one or not missing or len(arguments.names) > 1:
+            cluster.write(arguments, bodies[0] if one else {"apiVersion": "v1", "kind": "List", "items": bodies})
+    elif bodies and arguments.output == "name":
+        documents.write(sys.stdout, "".join(f"{body['metadata']['name']}\n" for body in bodies))
+    elif bodies:
+        runs = [models.AgentRun.parse(body) for body in bodies]
+        show(runs, namespaces=not session.namespace, wide=arguments.output == "wide")
+    elif not missing:
+        such = "such " if arguments.names or arguments.phase or any(cluster.filters(arguments).values()) else ""
+        cluster.note(arguments, f"there is no {such}AgentRun {_where(session)}")
+    return 1 if missing else 0
+
+
+def _where(session: cluster.Session) -> str:
+    return f"in the namespace {session.namespace}; -A looks everywhere" if session.namespace else "in any namespace"
+
+
+async def _named(arguments: argparse.Namespace, session: cluster.Session) -> tuple[list[Mapping[str, Any]], int]:
+    """Those that are there, and how many are not; each of these is named."""
+    found, missing = [], 0
+    for name in arguments.names:
+        try:
+            found.append(await session.api.get_run(session.namespace, name))
+        except errors.NotFoundError as e:
+            cluster.note(arguments, advice.explain(advice.place(e, session.namespace)))
+            missing += 1
+    return found, missing
 
 
 def show(runs: Sequence[models.AgentRun], *, namespaces: bool, wide: bool) -> None:

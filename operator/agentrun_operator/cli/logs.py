@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import datetime
 import io
+import json
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -31,19 +32,21 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
         "  agentrun logs fix-login -n team-a -f\n"
         "  agentrun logs fix-login --since 10m\n"
         "  agentrun logs fix-login --attempt 0\n"
-        "  agentrun logs --raw --file run-1.pod.ndjson | jq -r .type\n\n"
+        "  agentrun logs fix-login -o json | jq -r .type\n\n"
         "Exit code: 0 the log was shown, 1 there is none or it could not be read, 2 wrong usage.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("name", nargs="?", help="name of the AgentRun")
+    source.add_argument("name", nargs="?", metavar="NAME", help="the AgentRun")
     source.add_argument("--file", metavar="F", help="a saved log; - is standard input")
     cluster.add_to(parser)
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
     parser.add_argument(
         "--attempt", type=int, metavar="N", help="an earlier attempt of the run, from 0 (default: the last)"
     )
-    parser.add_argument("--raw", action="store_true", help="the events as they were written, one JSON object a line")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--raw", action="store_true", help="the log as it was written")
+    cluster.add_output_to(form, what="each event as a JSON object in a line, or as a YAML document")
     parser.add_argument(
         "--since",
         metavar="WHEN",
@@ -64,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _show(arguments: argparse.Namespace, since: datetime.datetime | None) -> int:
-    writer = Writer(raw=arguments.raw, since=since)
+    writer = Writer(form="raw" if arguments.raw else arguments.output, since=since)
     try:
         if arguments.file:
             for chunk in _read_file(arguments.file):
@@ -91,11 +94,16 @@ def _read_file(path: str) -> Iterator[bytes]:
 
 
 class Writer:
-    """Writes a log as it comes, whole lines at a time. ``redactor`` may be set before the first byte."""
+    """Writes a log as it comes, whole lines at a time. ``redactor`` may be set before the first byte.
 
-    def __init__(self, *, raw: bool, since: datetime.datetime | None) -> None:
+    ``form``: text, json, yaml, or raw for the bytes as they are.
+    """
+
+    def __init__(self, *, form: str = "text", since: datetime.datetime | None = None) -> None:
         self.redactor = redaction.Redactor()
-        self._raw = raw
+        self._raw = form == "raw"
+        self._form = form
+        self._odd = 0
         self._since = since
         self._filter = moments.Since(since) if since else None
         self._lines = stream.LineDecoder()
@@ -127,6 +135,8 @@ class Writer:
         if self._lines.oversized_lines:
             most = stream.DEFAULT_MAX_LINE_BYTES >> 20
             note(f"{self._lines.oversized_lines} lines of more than {most} MiB were left out")
+        if self._odd:
+            note(f"{self._odd} lines were no JSON objects and were left out; --raw has them")
         if self._filter is not None and self._since is not None:
             self._explain(self._filter, self._since)
 
@@ -145,11 +155,27 @@ class Writer:
             self._write_bytes(line + b"\n" for line in lines)
             return
         for line in lines:
-            event = stream.parse(line)
-            if event is not None:
+            if self._form != "text":
+                self._write_object(line)
+            elif (event := stream.parse(line)) is not None:
                 clean = transcript.wash(event, self.redactor.clean)
                 shown = transcript.render(clean, color=self._terminal.color, width=self._terminal.width)
                 documents.write(sys.stdout, "".join(f"{text}\n" for text in shown))
+
+    def _write_object(self, line: bytes) -> None:
+        """One event for programs: what was written, without its secrets."""
+        if not line.strip():
+            return
+        try:
+            event = json.loads(self.redactor.clean(line.decode(errors="replace")))
+        except ValueError:
+            event = None
+        if not isinstance(event, dict):
+            self._odd += 1
+        elif self._form == "json":
+            documents.write(sys.stdout, json.dumps(event, ensure_ascii=False) + "\n")
+        else:
+            documents.write(sys.stdout, f"---\n{documents.to_yaml(event)}")
 
     def _write_bytes(self, pieces: Iterable[bytes]) -> None:
         self._redacted = self._redacted or redaction.Stream(self.redactor)

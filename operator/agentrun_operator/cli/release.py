@@ -7,7 +7,7 @@ import datetime
 import math
 import sys
 import textwrap
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from agentrun_operator import errors, facts, kube, names
@@ -48,6 +48,17 @@ class Wishes:
     force: bool = False
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one object. ``left``: it is as it was, and ``text`` says why."""
+
+    kind: str
+    namespace: str
+    name: str
+    left: bool
+    text: str
+
+
 class KeptError(errors.AgentRunError):
     """The run was left as it is; the text says why."""
 
@@ -75,6 +86,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
     parser.add_argument("--all", action="store_true", help="also AgentRuns that nobody deletes: they stay, and lose it")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.add_argument("--force", action="store_true", help="also where an operator seems to be at work")
+    cluster.add_output_to(parser, what="a list of what was done")
     parser.set_defaults(run=lambda arguments: asyncio.run(_run(arguments)))
 
 
@@ -82,13 +94,26 @@ async def _run(arguments: argparse.Namespace) -> int:
     wishes = Wishes(everything=arguments.all, dry_run=arguments.dry_run, force=arguments.force)
     namespace = cluster.namespace_of(arguments)
     client = await kube.connect(timeout=_REQUEST_SECONDS, context=arguments.context)
+    outcomes: list[Outcome] = []
     try:
-        return await release(client, namespace, wishes)
+        code = await release(client, namespace, wishes, show=_say if arguments.output == "text" else outcomes.append)
     finally:
         await client.close()
+    if arguments.output != "text":
+        cluster.write(arguments, [dataclasses.asdict(outcome) for outcome in outcomes])
+    return code
 
 
-async def release(client: Client, namespace: str, wishes: Wishes) -> int:
+def _say(outcome: Outcome) -> None:
+    what = f"{outcome.namespace}/{outcome.name}"
+    what = what if outcome.kind == names.KIND else f"{outcome.kind} {what}"
+    if outcome.left:
+        documents.write(sys.stderr, f"{what}: left as it is: {outcome.text}\n")
+    else:
+        documents.write(sys.stdout, f"{what}: {outcome.text}\n")
+
+
+async def release(client: Client, namespace: str, wishes: Wishes, *, show: Callable[[Outcome], None] = _say) -> int:
     """Release the runs in ``namespace`` ("" = everywhere) and say what was done. Returns the exit code.
 
     Raises ApiError if they cannot be listed.
@@ -96,25 +121,26 @@ async def release(client: Client, namespace: str, wishes: Wishes) -> int:
     found = find(await client.list_run_metadata(namespace), everything=wishes.everything)
     left = 0
     for run in found:
-        left += await _tell(f"{run.namespace}/{run.name}", _release_one(client, run, wishes))
+        outcome = await _outcome(names.KIND, run.namespace, run.name, work=_release_one(client, run, wishes))
+        show(outcome)
+        left += outcome.left
     jobs = [job for job in await client.list_jobs(namespace) if job.adopting and (wishes.everything or job.deleting)]
     for job in jobs:
-        left += await _tell(f"Job {job.namespace}/{job.name}", _release_job(client, job, wishes))
+        outcome = await _outcome("Job", job.namespace, job.name, work=_release_job(client, job, wishes))
+        show(outcome)
+        left += outcome.left
     if not found and not jobs:
         waits = "carries the operator's finalizer" if wishes.everything else "waits for an operator to be deleted"
         documents.write(sys.stderr, f"agentrun release: no AgentRun {waits}\n")
     return EXIT_LEFT if left else 0
 
 
-async def _tell(what: str, work: Awaitable[str]) -> bool:
-    """Say what became of it. True: it is left as it was."""
+async def _outcome(kind: str, namespace: str, name: str, *, work: Awaitable[str]) -> Outcome:
     try:
-        done = await work
+        done, left = await work, False
     except (KeptError, errors.ApiError) as e:
-        documents.write(sys.stderr, f"{what}: left as it is: {e}\n")
-        return True
-    documents.write(sys.stdout, f"{what}: {done}\n")
-    return False
+        done, left = str(e), True
+    return Outcome(kind=kind, namespace=namespace, name=name, left=left, text=done)
 
 
 async def _release_job(client: Client, job: facts.JobFacts, wishes: Wishes) -> str:

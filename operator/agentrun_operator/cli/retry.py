@@ -46,4 +46,4 @@ async def _retry(arguments: argparse.Namespace, session: cluster.Session) -> int
         cluster.note(arguments, f"note: {arguments.name} has no session that can be resumed; a new one is begun")
     name = None if arguments.run_id else f"{arguments.name[:_NAME].rstrip('-.')}-{secrets.token_hex(3)}"
     made = await session.runs.retry(before, run_id=arguments.run_id, name=name, resume=resume)
-    return await following.finish(arguments, session, [made])
+    return await following.finish(arguments, session, [following.tell(arguments, made)])

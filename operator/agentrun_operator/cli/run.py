@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentrun_operator import client, errors, models, shapes
-from agentrun_operator.cli import cluster, documents, following, validate
+from agentrun_operator.cli import advice, cluster, documents, following, validate
 
 _OF_PROMPT = ("company", "agent", "task", "model", "budget", "image", "resume", "run_id", "name")
 
@@ -28,8 +28,9 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
         "  agentrun run -f run.yaml --watch\n"
         "  agentrun run -p 'Fix the login page.' --company acme --agent ada --watch\n"
         "  agentrun run -p - --company acme --agent ada --resume fix-login <prompt.md\n\n"
-        "Exit code: 0 they are created (with --watch: they succeeded), 1 one is refused, or there is no answer,\n"
-        "2 wrong usage or input that cannot be read; with --watch also 3 a run failed, 4 a run was cancelled.",
+        "Exit code: 0 they are created (with --watch: they succeeded), 1 one is refused, and the others\n"
+        "are created, or there is no answer, 2 wrong usage or input that cannot be read; with --watch also 3 a run\n"
+        "failed, 4 a run was cancelled.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
@@ -105,16 +106,22 @@ async def _submit_files(
         raise errors.SettingsError(
             f"--namespace {arguments.namespace}: the file says {wrong}; leave one of them out, or make them the same"
         )
-    made = []
+    made, refused = [], 0
     for body, place in zip(bodies, places, strict=True):
         meta = body["metadata"]
         name = meta.get("name") or f"{meta['generateName']}{secrets.token_hex(3)}"
-        made.append(
-            await session.runs_in(place).submit(
+        try:
+            run = await session.runs_in(place).submit(
                 body["spec"], name=name, labels=meta.get("labels"), annotations=meta.get("annotations")
             )
-        )
-    return await following.finish(arguments, session, made)
+            made.append(following.tell(arguments, run))
+        except (errors.AlreadyExistsError, errors.RejectedError, errors.NotFoundError, client.OtherRunError) as e:
+            if len(bodies) == 1:
+                raise
+            cluster.note(arguments, f"{name}: {advice.explain(e)}")
+            refused += 1
+    ended = await following.finish(arguments, session, made)
+    return validate.EXIT_INVALID if refused else ended
 
 
 def _run_prompt(arguments: argparse.Namespace) -> int:
@@ -149,7 +156,8 @@ async def _submit_prompt(arguments: argparse.Namespace, session: cluster.Session
                 f"--resume {arguments.resume}: that run has no session that can be resumed; leave it out to begin one"
             )
         spec = {**spec, "session": found.model_dump(mode="json", by_alias=True, exclude_none=True)}
-    return await following.finish(arguments, session, [await session.runs.submit(spec, name=arguments.name)])
+    made = following.tell(arguments, await session.runs.submit(spec, name=arguments.name))
+    return await following.finish(arguments, session, [made])
 
 
 def _print(arguments: argparse.Namespace, bodies: Sequence[Mapping[str, Any]]) -> int:

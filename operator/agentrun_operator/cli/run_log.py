@@ -4,8 +4,8 @@ import argparse
 import os
 from collections.abc import AsyncIterator, Callable
 
-from agentrun_operator import kube, settings
-from agentrun_operator.cli import cluster, credentials
+from agentrun_operator import errors, kube, settings
+from agentrun_operator.cli import advice, cluster, credentials
 from agentrun_operator.client import runlog
 
 
@@ -23,5 +23,7 @@ async def read(
     try:
         async for chunk in log.read(screen):
             yield chunk
+    except errors.NotFoundError as e:
+        raise advice.place(e, namespace) from e
     finally:
         await client.close()

@@ -63,7 +63,7 @@ def _status(run: models.AgentRun) -> Iterator[_Told]:
     node = f" on {status.node_name}" if status.node_name else ""
     yield status.running_time, f"{attempt}the agent began{where}{node}", Style.CYAN
     if run.is_final:
-        code = f" {status.error.code}:" if status.error else ""
+        code = f" {cells.why(run)}:" if status.error and cells.why(run) else ""
         yield status.completion_time, f"{status.phase}:{code} {cells.sentence(run)}", cells.style(run)
     elif status.last_output_time:
         tool = f", the last tool was {status.last_tool}" if status.last_tool else ""

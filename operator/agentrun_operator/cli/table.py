@@ -29,11 +29,15 @@ _LOOKS = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cell:
-    """A text and how it looks. ``newest_last``: where it is too long its end is shown, and not its beginning."""
+    """A text and how it looks.
+
+    Where it is too long its beginning is shown; with ``newest_last`` its end, with ``end`` too, and a mark before it.
+    """
 
     text: str
     style: Style = Style.PLAIN
     newest_last: bool = False
+    end: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,5 +130,8 @@ def _cut(cell: Cell, width: int) -> rich.text.Text:
     """The cell in at most so many columns."""
     text = transcript.one_line(cell.text)
     if rich.cells.cell_len(text) > width:
-        text = text[-width:] if cell.newest_last else transcript.shorten(text, width)
+        if cell.newest_last:
+            text = text[-width:]
+        else:
+            text = f"…{text[1 - width :]}" if cell.end and width > 1 else transcript.shorten(text, width)
     return rich.text.Text(text, style=_LOOKS[cell.style])

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import rich.console
@@ -31,8 +31,9 @@ _QUIET_SECONDS = 120.0  # from then on silence is worth a colour
 _HEAD_LINES = 4
 _ORDER = [models.Phase.RUNNING, models.Phase.PENDING, models.Phase.QUEUED, models.Phase.SUSPENDED]
 _COLUMNS = (
-    table.Column("NAME", least=20),
-    table.Column("AGENT", least=7),
+    table.Column("NAMESPACE", least=6, optional=True),
+    table.Column("NAME", least=18),
+    table.Column("AGENT", least=9),
     table.Column("PHASE"),
     table.Column("TURNS", right=True),
     table.Column("COST", right=True),
@@ -91,9 +92,10 @@ class Output:
 
 
 class Board:
-    """All that is known of the runs."""
+    """All that is known of the runs. ``everywhere``: they are of several namespaces."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, everywhere: bool = False) -> None:
+        self.hidden = () if everywhere else ("NAMESPACE",)
         self._runs: dict[str, models.AgentRun] = {}
         self._outputs: dict[str, Output] = collections.defaultdict(Output)
 
@@ -136,7 +138,7 @@ class Board:
 async def _top(arguments: argparse.Namespace, session: cluster.Session) -> int:
     if arguments.once or arguments.output != "text" or not sys.stdout.isatty():
         return await _once(arguments, session)
-    board = Board()
+    board = Board(everywhere=not session.namespace)
     screen = terminal.find(sys.stdout)
     console = table.console(sys.stdout, screen)  # type: ignore[arg-type]  # a terminal is a stream of text
     changes: asyncio.Queue[Sequence[hub.Change]] = asyncio.Queue()
@@ -182,8 +184,8 @@ def picture(board: Board, now: datetime.datetime, size: os.terminal_size) -> ric
     """The screen: a summary, the table, and how many did not fit."""
     runs = board.shown()
     room = max(size.lines - _HEAD_LINES, 1)
-    rows = [_row(run, board.output(run), now) for run in runs[:room]]
-    parts: list[rich.console.RenderableType] = [_summary(runs, now), "", table.build(_COLUMNS, rows, size.columns)]
+    columns, rows = _without(board.hidden, [_row(run, board.output(run), now) for run in runs[:room]])
+    parts: list[rich.console.RenderableType] = [_summary(runs, now), "", table.build(columns, rows, size.columns)]
     if len(runs) > room:
         parts.append(rich.text.Text(f"… and {len(runs) - room} more", style="dim"))
     return rich.console.Group(*parts)
@@ -204,8 +206,9 @@ def _row(run: models.AgentRun, output: str, now: datetime.datetime) -> table.Row
     quiet = silent is not None and not run.is_final and (now - silent).total_seconds() > _QUIET_SECONDS
     said = cells.reason(run) if run.is_final or not status.running_time else status.last_tool or ""
     return [
+        run.metadata.namespace,
         run.metadata.name,
-        f"{run.spec.company_id}/{run.spec.agent.id}",
+        table.Cell(f"{run.spec.company_id}/{run.spec.agent.id}", end=True),
         table.Cell(cells.phase(run), cells.style(run)),
         "" if status.turns is None else str(status.turns),
         cells.dollars(status.cost_usd),
@@ -226,13 +229,17 @@ async def _once(arguments: argparse.Namespace, session: cluster.Session) -> int:
     if arguments.output != "text":
         cluster.write(arguments, {"apiVersion": "v1", "kind": "List", "items": [body for _, body in live]})
         return 0
-    columns = [column for column in _COLUMNS if column.title != "OUTPUT"]
-    rows = []
-    for run in sorted((run for run, _ in live), key=_rank):
-        row = _row(run, "", now)
-        rows.append([cell for cell, column in zip(row, _COLUMNS, strict=True) if column.title != "OUTPUT"])
-    table.show(columns, rows)
+    hidden = (*Board(everywhere=not session.namespace).hidden, "OUTPUT")
+    table.show(*_without(hidden, [_row(run, "", now) for run in sorted((run for run, _ in live), key=_rank)]))
+    if not live:
+        cluster.note(arguments, "there is no live AgentRun, and none that ended within ten minutes")
     return 0
+
+
+def _without(titles: Collection[str], rows: Sequence[table.Row]) -> tuple[list[table.Column], list[table.Row]]:
+    """The columns, and the rows, but for those of these titles."""
+    kept = [index for index, column in enumerate(_COLUMNS) if column.title not in titles]
+    return [_COLUMNS[index] for index in kept], [[row[index] for index in kept] for row in rows]
 
 
 def _rank(run: models.AgentRun) -> int:

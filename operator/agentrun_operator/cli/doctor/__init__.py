@@ -11,7 +11,7 @@ import textwrap
 from typing import Any
 
 from agentrun_operator import doctor, errors, kube, models
-from agentrun_operator.cli import documents, terminal, validate
+from agentrun_operator.cli import cluster, documents, terminal, validate
 from agentrun_operator.cli.doctor import collect, report, wishes
 
 EXIT_FAILED = 1
@@ -42,7 +42,7 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
         action="append",
         help="namespace of AgentRuns; may be repeated (default: those that the operator watches, else its own)",
     )
-    parser.add_argument("--context", help="context of the kubeconfig")
+    cluster.add_access_to(parser)
     parser.add_argument("-f", "--filename", metavar="FILE", help="an AgentRun: check what this one needs")
     parser.add_argument(
         "--system-namespace",
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
     wanted = wishes.Wishes(
         namespaces=tuple(arguments.namespace or ()),
         run=run,
-        inside=arguments.context is None and "KUBERNETES_SERVICE_HOST" in os.environ,
+        inside="KUBERNETES_SERVICE_HOST" in os.environ and not (arguments.context or os.environ.get("KUBECONFIG")),
         system_namespace=arguments.system_namespace,
         deployment=arguments.deployment,
         timeout=arguments.timeout,
