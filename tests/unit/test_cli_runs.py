@@ -107,9 +107,9 @@ def test_of_several_runs_each_is_told_and_one_that_is_refused_stops_no_other(
     assert (code, out) == (1, "one: is submitted\nthree: is submitted\n")
     assert err == "agentrun run: two: the quota is used up\n"
     path.write_text("---\n".join(FILE.replace("fix-login", name) for name in ("four", "five")))
-    api.fail["create_run"] = [None, errors.SettingsError("the kubeconfig has gone")]
+    api.fail["create_run"] = [None, errors.ConflictError("it was changed meanwhile", status=409)]
     assert agentrun("run", "-f", str(path)) == (
-        1, "four: is submitted\n", "agentrun run: the kubeconfig has gone\n"
+        1, "four: is submitted\n", "agentrun run: it was changed meanwhile\n"
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import functools
 import importlib
 import os
 import sys
@@ -27,12 +26,11 @@ def build_parser(prog: str = "agentrun", only: Sequence[str] = COMMANDS) -> argp
     """
     parser = usage.Parser(
         prog=prog,
-        formatter_class=functools.partial(argparse.HelpFormatter, max_help_position=30),
         description="Run Claude Code agents as Kubernetes Jobs.",
         epilog="agentrun COMMAND --help explains a command, with examples and its exit codes. What asks a cluster "
         "takes -n/--namespace, --context and --kubeconfig, before the command, too.",
     )
-    parser.add_argument("--version", action="version", version=f"agentrun {agentrun_operator.__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"agentrun {agentrun_operator.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in only:
         command = importlib.import_module(f"{__name__}.{name}")

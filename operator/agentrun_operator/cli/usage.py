@@ -29,7 +29,7 @@ def arrange(argv: Sequence[str]) -> list[str]:
     """The words with the options that stand before the command behind it."""
     rest = list(argv)
     before: list[str] = []
-    while rest and rest[0].startswith("-") and rest[0] not in {"-h", "--help", "--version", "--"}:
+    while rest and rest[0].startswith("-") and rest[0] not in {"-h", "--help", "-V", "--version", "--"}:
         before += rest[: 2 if rest[0] in _WHERE else 1]
         del rest[: 2 if rest[0] in _WHERE else 1]
     return [rest[0], *before, *rest[1:]] if rest else before
