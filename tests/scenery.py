@@ -94,9 +94,6 @@ async def play(server: apifake.Server) -> None:
         "phase": "Queued", "reason": "AgentBusy", "message": "It waits for run ada-fix-login-0 of the same agent.",
     })  # fmt: skip
     await server.add(_run("nobody-saw-it", "acme", "ada", 2))
-    server.events = [
-        {"type": "Normal", "reason": "Queued", "firstTimestamp": _time(900), "message": "The agent is busy."}
-    ]
     log = [json.dumps(line).encode() + b"\n" for line in _LINES]
     server.logs = {f"pod-{name}": log for name in live}
     while True:
