@@ -6,6 +6,9 @@ loggers stay at INFO whatever the level; where it names only the object, that is
 """
 
 import logging
+import sys
+import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -54,8 +57,25 @@ def configure(config: settings.Settings) -> None:
     )
     level = logging.getLevelNamesMapping()[config.log_level.upper()]
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    _catch_the_rest()
     for name, least in _CHATTY.items():
         logging.getLogger(name).setLevel(max(level, least))
+
+
+def _catch_the_rest() -> None:
+    """What Python itself would print as plain text: warnings, and the end of a thread or of the process by an error."""
+    logging.captureWarnings(capture=True)
+    log = structlog.get_logger(__name__)
+
+    def thread_failed(told: threading.ExceptHookArgs) -> None:
+        if told.exc_value is not None and not isinstance(told.exc_value, SystemExit):
+            log.error("thread_failed", thread=told.thread.name if told.thread else "", exc_info=told.exc_value)
+
+    def process_failed(_kind: type[BaseException], error: BaseException, _trace: types.TracebackType | None) -> None:
+        log.critical("process_failed", exc_info=error)
+
+    threading.excepthook = thread_failed
+    sys.excepthook = process_failed
 
 
 def _name_run(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

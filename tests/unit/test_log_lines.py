@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import logging
 import pathlib
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -78,7 +80,7 @@ async def test_what_kopf_says_of_an_object_after_its_event_is_named_too(tmp_path
 def test_kopf_names_the_run_by_its_reference(capsys: pytest.CaptureFixture[str]) -> None:
     """Where there is nothing else; and only of what is a run."""
     root = logging.getLogger()
-    before = root.level, root.handlers[:]
+    before, hooks = (root.level, root.handlers[:]), (threading.excepthook, sys.excepthook)
     try:
         logs.configure(settings.Settings())
         for kind, run in (("AgentRun", {}), ("Job", {}), ("AgentRun", {"run": "team-a/other"})):
@@ -87,6 +89,8 @@ def test_kopf_names_the_run_by_its_reference(capsys: pytest.CaptureFixture[str])
                 logging.getLogger("kopf.other").warning("said", extra={"k8s_ref": ref})
     finally:
         structlog.reset_defaults()
+        logging.captureWarnings(capture=False)
+        threading.excepthook, sys.excepthook = hooks
         root.setLevel(before[0])
         root.handlers[:] = before[1]
     first, second, third = capsys.readouterr().err.splitlines()

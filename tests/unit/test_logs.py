@@ -2,6 +2,9 @@
 
 import json
 import logging
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +21,10 @@ def _process_wide_logging() -> Iterator[None]:
     before = (root.level, root.handlers[:])
     names = ("kopf", "kopf.objects", "aiohttp.access", "asyncio")
     levels = {name: logging.getLogger(name).level for name in names}
+    hooks = threading.excepthook, sys.excepthook
     yield
+    logging.captureWarnings(capture=False)
+    threading.excepthook, sys.excepthook = hooks
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     root.setLevel(before[0])
@@ -77,6 +83,31 @@ def test_an_exception_is_one_line_as_well(capsys: pytest.CaptureFixture[str]) ->
     events = lines(capsys)
     assert [event["event"] for event in events] == ["step_failed", "failed"]
     assert all("ValueError: the reason" in event["exception"] for event in events)
+
+
+@pytest.mark.filterwarnings("default:beware")
+def test_what_python_itself_would_print_is_one_line_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning, a thread that ends by an error, the process that does; with the run, where one is worked for."""
+    configure()
+    with structlog.contextvars.bound_contextvars(run="fix-login"):
+        warnings.warn("beware", stacklevel=1)
+
+    def fail() -> None:
+        with structlog.contextvars.bound_contextvars(run="fix-login"):
+            raise ValueError("the reason")
+
+    thread = threading.Thread(target=fail, name="tail-1")
+    thread.start()
+    thread.join()
+    sys.excepthook(ValueError, ValueError("the end"), None)
+
+    warned, failed, ended = lines(capsys)
+    assert (warned["logger"], warned["level"], warned["run"]) == ("py.warnings", "warning", "fix-login")
+    assert "beware" in warned["event"]
+    assert (failed["event"], failed["level"], failed["thread"]) == ("thread_failed", "error", "tail-1")
+    assert "ValueError: the reason" in failed["exception"]
+    assert (ended["event"], ended["level"]) == ("process_failed", "critical")
+    assert "ValueError: the end" in ended["exception"]
 
 
 def test_of_what_kopf_attaches_only_the_reference_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
