@@ -101,6 +101,12 @@ class Deployed(Agents):
         except playground.PlaygroundError as e:  # for a message about something else that failed
             return str(e)
 
+    def apply_key(self) -> None:
+        """Create the Secret with the key that the Deployment names."""
+        secret = {"name": "agentrun-anthropic", "namespace": self.namespace}
+        content = {"apiVersion": "v1", "kind": "Secret", "metadata": secret}
+        self.kubectl.apply({**content, "stringData": {"api-key": "sk-ant-test-only"}})
+
     def operator_pod(self) -> dict[str, Any]:
         """The operator's one pod, once there is just one."""
         pods = self.list("pods", "-l", "app.kubernetes.io/name=agentrun-operator")

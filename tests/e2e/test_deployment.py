@@ -45,6 +45,32 @@ def test_the_pod_is_ready_and_confined(deployed: Deployed) -> None:
     assert "forbidden" not in deployed.operator_log.lower()
 
 
+def test_doctor_in_the_operators_pod_finds_nothing_wrong(deployed: Deployed) -> None:
+    """Right after an install it says what is still to come; when that is there, it has nothing to say."""
+    assert _levels(deployed)["warn"] == {"secrets", "log-root"}
+    deployed.apply_key()
+    deployed.start_run("first", "ok")
+    assert deployed.wait_phase("first", "Succeeded", "Failed")["phase"] == "Succeeded"
+
+    levels = _levels(deployed)
+
+    assert levels["warn"] == set()
+    looked_at = {"settings", "api", "clock", "crd", "rights", "secrets", "volume", "log-root", "probe", "visibility"}
+    assert looked_at <= levels["pass"] - levels["skip"]
+    # What it has no right to see, and should not have: the cluster's nodes, claims, quotas and Deployments.
+    assert levels["skip"] == {
+        *("operator", "leader", "namespace", "claim", "access-mode", "quota", "admission", "image"),
+    }
+
+
+def _levels(deployed: Deployed) -> dict[str, set[str]]:
+    """Which checks have a finding of each level; what the machine's own disk has left is not looked at here."""
+    said = deployed.kubectl.run("exec", DEPLOYMENT, "-n", deployed.namespace, "--", "agentrun", "doctor", "-o", "json")
+    found = [one for one in json.loads(said)["findings"] if one["check"] != "space"]
+    assert [one for one in found if one["level"] == "fail"] == []
+    return {level: {one["check"] for one in found if one["level"] == level} for level in ("pass", "warn", "skip")}
+
+
 def test_a_run_succeeds_and_its_log_is_followed_on_the_volume(deployed: Deployed) -> None:
     """Image, rights, volume and uid fit together: live progress, verdict, transcript, and nothing left behind."""
     deployed.start_run("hello", "longtools")
@@ -61,10 +87,7 @@ def test_a_run_succeeds_and_its_log_is_followed_on_the_volume(deployed: Deployed
 
 def test_agents_inherit_the_reference_to_the_key_and_the_claim(deployed: Deployed) -> None:
     """What the Deployment names reaches the agent's pod: by reference, so that no key is in any manifest."""
-    secret = {"name": "agentrun-anthropic", "namespace": deployed.namespace}
-    deployed.kubectl.apply(
-        {"apiVersion": "v1", "kind": "Secret", "metadata": secret, "stringData": {"api-key": "sk-ant-test-only"}}
-    )
+    deployed.apply_key()
     base_url = {"name": "ANTHROPIC_BASE_URL", "value": f"http://127.0.0.1:{deployed.api_port}"}
     job = {
         "env": [base_url],
