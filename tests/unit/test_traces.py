@@ -295,6 +295,17 @@ def test_the_sdk_is_not_loaded_where_traces_are_off() -> None:
     assert shown.stdout.strip() == "[]"
 
 
+async def test_a_variable_that_cannot_be_read_is_told(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the SDK, at the start; then its default holds."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
+    async with traces.sending(ON, {}) as told:
+        tell(told)
+    assert "OTEL_BSP_MAX_QUEUE_SIZE" in caplog.text
+    assert collector.spans
+
+
 async def test_the_sdk_logs_as_before_when_nobody_sends_any_more(collector: Collector) -> None:
     """The loggers are the whole process's."""
     logger = logging.getLogger("opentelemetry")

@@ -38,12 +38,14 @@ class Sender(traces.Traces):
     def __init__(self, config: settings.Settings, environ: Mapping[str, str]) -> None:
         _check(environ)
         self._ids = _Ids()
-        self._exporter = _Exporter()
+        self._said = _Said()
+        exporter = _Exporter(self._said)
         self._provider = TracerProvider(
             resource=_resource(config), id_generator=self._ids, shutdown_on_exit=False, meter_provider=None
         )
-        self._provider.add_span_processor(export.BatchSpanProcessor(self._exporter))
+        self._provider.add_span_processor(export.BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer(agentrun_operator.__name__, agentrun_operator.__version__)
+        self._said.listen()  # by now: what is wrong with a variable was logged
 
     def wrote(self, body: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """See ``Traces``: an attempt that has ended is put into the queue."""
@@ -72,7 +74,7 @@ class Sender(traces.Traces):
         last = threading.Thread(target=self._provider.shutdown, daemon=True)
         last.start()
         await asyncio.to_thread(last.join, _END_SECONDS)
-        self._exporter.let_go()
+        self._said.let_go()
 
 
 class _Ids(id_generator.IdGenerator):
@@ -90,9 +92,9 @@ class _Ids(id_generator.IdGenerator):
 class _Exporter(export.SpanExporter):
     """The SDK's, and one word in the log when it begins or ceases to fail. For the SDK's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: "_Said") -> None:
         self._sdk = trace_exporter.OTLPSpanExporter()
-        self._said = _Said()
+        self._said = said
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> export.SpanExportResult:
@@ -113,10 +115,6 @@ class _Exporter(export.SpanExporter):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return self._sdk.force_flush(timeout_millis)
 
-    def let_go(self) -> None:
-        """The SDK's loggers are as they were."""
-        self._said.let_go()
-
 
 class _Said(logging.Handler):
     """Keeps the first thing that the SDK would have logged, which has the cause; later ones say that it gave up."""
@@ -126,6 +124,9 @@ class _Said(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._logger = logging.getLogger(_SDK)
+
+    def listen(self) -> None:
+        """Keep it out of the operator's log from now on."""
         self._logger.addHandler(self)
         self._logger.propagate = False
 
@@ -133,6 +134,7 @@ class _Said(logging.Handler):
         self.first = self.first or record.getMessage()
 
     def let_go(self) -> None:
+        """The SDK logs as before."""
         self._logger.removeHandler(self)
         self._logger.propagate = True
 
