@@ -205,6 +205,7 @@ def test_in_the_operators_pod_the_environment_tells_the_settings(
     for name, value in {**environment, "IMAGE": AGENT_IMAGE, "DATA_PATH": str(tmp_path)}.items():
         monkeypatch.setenv(f"AGENTRUN_{name}", value)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
     denied = ("get_crd", "get_deployment", "list_nodes", "get_namespace", "get_claim", "list_quotas", "try_pod")
     fake.fail = dict.fromkeys(denied, FORBIDDEN)
     [version] = crd.build_crd()["spec"]["versions"]
@@ -241,6 +242,7 @@ def test_a_pod_that_does_not_find_itself(
 ) -> None:
     """It goes on, without what it would inherit."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("AGENTRUN_POD_NAME", "agentrun-operator-0")
     monkeypatch.setenv("AGENTRUN_POD_NAMESPACE", SYSTEM)
     monkeypatch.setenv("AGENTRUN_DATA_PATH", "")
@@ -260,6 +262,7 @@ def test_a_pod_without_a_name_is_told_to_have_one(
     """A folder that is not there is no volume."""
     del fake
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("AGENTRUN_DATA_PATH", "/there/is/none")
 
     code, found = run(capsys)
@@ -502,7 +505,7 @@ FOUND = (
 def test_a_pipe_gets_a_line_for_each_finding() -> None:
     """With the level first, so that grep finds it, and without control characters."""
     lines = report.render_text(FOUND, terminal.Terminal(color=False, width=None)).splitlines()
-    assert lines[:2] == ["pass api: Kubernetes v1.34.1", "fail secrets: a/b: is gone What to do: Create it."]
+    assert lines[:2] == ["pass api: Kubernetes v1.34.1", "fail secrets: a/b: is gone. What to do: Create it."]
     assert lines[3:] == ["", "3 findings: 1 fail, 0 warn, 1 pass, 1 skip"]
 
 

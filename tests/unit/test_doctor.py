@@ -203,7 +203,7 @@ ROWS: list[tuple[doctor.Sights, str, str, str]] = [
     (seen(), "operator", "pass", "agentrun-operator: 1 of 1 ready"),
     (seen(), "operator", "pass", "pod agentrun-operator-0: ready; never restarted"),
     (seen(deployment=HIDDEN), "operator", "skip", "not allowed"),
-    (seen(deployment=None), "operator", "warn", "no Deployment"),
+    (seen(deployment=None), "operator", "warn", "Deployment is not there"),
     (seen(deployment=dataclasses.replace(UP, replicas=0, ready=0)), "operator", "fail", "scaled to 0"),
     (seen(deployment=TWO, configuration=config()), "operator", "fail", "2 replicas and no election"),
     (seen(deployment=TWO), "operator", "pass", "2 of 2"),

@@ -132,7 +132,11 @@ def check_operator(seen: sights.Sights) -> Iterable[Finding]:
     if isinstance(deployment, Unknown):
         yield findings.unknown(deployment)
     elif deployment is None:
-        yield findings.warned("there is no Deployment of that name; --system-namespace and --deployment name another")
+        yield findings.warned(
+            "the operator's Deployment is not there",
+            hint="Install the operator (docs/install.md); if it is there by another name or in another namespace, give "
+            "--deployment and --system-namespace.",
+        )
     else:
         yield _of_deployment(seen, deployment)
     if isinstance(seen.pods, Unknown):

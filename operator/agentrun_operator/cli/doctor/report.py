@@ -47,8 +47,10 @@ def _count(found: Sequence[doctor.Finding]) -> dict[doctor.Level, int]:
 
 
 def _plain(finding: doctor.Finding) -> str:
-    hint = f" What to do: {finding.hint}" if finding.hint else ""
-    return _clean(f"{finding.level.value} {finding.check}: {_sentence(finding)}{hint}")
+    sentence = _sentence(finding)
+    end = "" if sentence.endswith((".", "?", "!")) else "."
+    hint = f"{end} What to do: {finding.hint}" if finding.hint else ""
+    return _clean(f"{finding.level.value} {finding.check}: {sentence}{hint}")
 
 
 def _table(found: Sequence[doctor.Finding], screen: terminal.Terminal) -> list[str]:
