@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import pathlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -71,6 +72,23 @@ def test_the_examples_are_true(module: str, monkeypatch: pytest.MonkeyPatch) -> 
     found = importlib.import_module(f"agentrun_operator.client.{module}")
     result = doctest.testmod(found, globs={"client": client, "asyncio": asyncio, **vars(found)})
     assert (result.failed, result.attempted > 0) == (0, True)
+
+
+def test_the_example_of_the_page_is_true(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/client.md, as it stands; and its table has every method."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "client.md").read_text()
+
+    async def connect(**_: object) -> fakeruns.FakeRuns:
+        await asyncio.sleep(0)
+        return fakeruns.FakeRuns(story=[fakeruns.RUNNING, fakeruns.SUCCEEDED])
+
+    monkeypatch.setattr(kube, "connect", connect)
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(example, {})  # noqa: S102 - what the page tells people to run
+    assert capsys.readouterr().out.startswith("Succeeded 0.012 ")
+    methods = {name for name, _ in inspect.getmembers(client.Client, inspect.isfunction) if not name.startswith("_")}
+    table = "".join(line for line in page.splitlines() if line.startswith("| `"))
+    assert methods - {"close"} == {name for name in re.findall(r"`(\w+)\(", table) if name != "connect"}
 
 
 # ------------------------------------------------------------------------------------------------------- submitting
