@@ -118,10 +118,8 @@ async def test_what_is_asked_of_it_is_what_the_server_has(
     assert await asyncio.to_thread(without_asyncio) == [done.metadata.name]
 
 
-async def test_the_documented_rights_are_enough(
-    kubectl: playground.Kubectl, namespace: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those of docs/client.md, and no others; the command says what to do about one that is missing."""
+def write_account(kubectl: playground.Kubectl, namespace: str, target: pathlib.Path) -> None:
+    """The kubeconfig of somebody who may do what docs/client.md says."""
     page = (pathlib.Path(__file__).parents[2] / "docs" / "client.md").read_text()
     (role,) = re.findall(r"```yaml\n(rules:.*?)```", page, re.DOTALL)
     body = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "orchestrator"}}
@@ -132,7 +130,14 @@ async def test_the_documented_rights_are_enough(
     token = kubectl.run("create", "token", "orchestrator", "-n", namespace).strip()
     config = yaml.safe_load(pathlib.Path(str(kubectl.kubeconfig)).read_text())
     config["users"][0]["user"] = {"token": token}
-    (tmp_path / "config").write_text(json.dumps(config))
+    target.write_text(json.dumps(config))
+
+
+async def test_the_documented_rights_are_enough(
+    kubectl: playground.Kubectl, namespace: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of docs/client.md, and no others; the command says what to do about one that is missing."""
+    await asyncio.to_thread(write_account, kubectl, namespace, tmp_path / "config")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
 
     async with await client.AsyncClient.connect(namespace=namespace) as runs:

@@ -1,5 +1,6 @@
 """Errors at a terminal: what is wrong, and what to do about it; and a command line that is read as people write it."""
 
+import argparse
 import pathlib
 from collections.abc import AsyncIterator
 
@@ -81,6 +82,23 @@ def test_what_is_not_known_is_answered_with_what_is_like_it(
     with pytest.raises(SystemExit, match="2"):
         cli.main(argv)
     assert told in capsys.readouterr().err
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """All of them."""
+    (found,) = (a for a in cli.build_parser()._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001
+    return dict(found.choices)
+
+
+@pytest.mark.parametrize("name", sorted(set(cli.COMMANDS) - {"operator", "completion"}))
+def test_every_command_speaks_to_programs_and_says_where(name: str) -> None:
+    """``-o json|yaml`` everywhere, and the options of kubectl where a cluster is asked."""
+    actions = commands()[name]._actions  # noqa: SLF001 - argparse has no other way to them
+    (output,) = (action for action in actions if "-o" in action.option_strings)
+    assert {"json", "yaml"} <= set(output.choices or ())
+    options = {option for action in actions for option in action.option_strings}
+    if name not in {"validate", "render", "inspect"}:
+        assert {"-n", "--namespace", "--context", "--kubeconfig"} <= options
 
 
 @pytest.fixture

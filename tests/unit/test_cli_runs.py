@@ -376,6 +376,7 @@ def test_cost_is_summed_up(api: fakeruns.FakeRuns, agentrun: Agentrun) -> None:
     add(api, "two", {**fakeruns.SUCCEEDED, "costUSD": None}, agent="ada")
     code, out, _ = agentrun("cost", "--by", "company", "agent")
     assert code == 0
+    assert agentrun("cost", "--by", "company", "--by", "agent")[1] == out
     assert [line.split() for line in out.splitlines()] == [
         ["COMPANY", "AGENT", "RUNS", "FAILED", "IN", "OUT", "CACHED", "COST"],
         ["acme", "ada", "1", "0", "2.0k", "34", "0", "$0.0000?"],

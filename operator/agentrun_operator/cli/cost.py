@@ -36,9 +36,10 @@ def add_to(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type of 
     parser.add_argument(
         "--by",
         nargs="+",
+        action="extend",
         choices=[str(by) for by in client.By],
-        default=["agent"],
-        help="what runs are put together by (default: agent). A run counts for the day (UTC) of its end",
+        help="what runs are put together by (default: agent); may be repeated. A run counts for the day (UTC) "
+        "of its end",
     )
     parser.add_argument(
         "--since",
@@ -60,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _cost(arguments: argparse.Namespace, session: cluster.Session, since: str) -> int:
-    by = [client.By(part) for part in dict.fromkeys(arguments.by)]
+    by = [client.By(part) for part in dict.fromkeys(arguments.by or ["agent"])]
     found = await session.runs.cost(*by, since=since, **cluster.filters(arguments))
     if arguments.output == "text":
         _show(by, found)
