@@ -114,12 +114,12 @@ class _Words:
     terminal_reason: str = ""
 
 
-def succeeded(result: stream.Result | None) -> bool:
+def succeeded(result: stream.Outcome | None) -> bool:
     """Whether the CLI calls the run a success. The subtype alone does not: API failures are ``success`` too."""
     return result is not None and result.subtype == "success" and result.is_error is False
 
 
-def interrupted(result: stream.Result) -> bool:
+def interrupted(result: stream.Outcome) -> bool:
     """Whether the result was written because a signal ended the turn."""
     return result.subtype == "error_during_execution" and (result.terminal_reason or "").startswith("aborted")
 
@@ -138,7 +138,7 @@ def session_failure() -> case.Failure:
     return case.Failure(code=_Code.SESSION_UNAVAILABLE, message=text)
 
 
-def explain_result(known: case.Facts, result: stream.Result) -> case.Failure:
+def explain_result(known: case.Facts, result: stream.Outcome) -> case.Failure:
     """The cause that a result names. Call it for a result that is no success."""
     match result.subtype:
         case "error_max_turns":
@@ -169,7 +169,7 @@ def explain_last_call(known: case.Facts) -> case.Failure | None:
     return _explain_call(known, words)
 
 
-def _explain_execution(known: case.Facts, result: stream.Result) -> case.Failure:
+def _explain_execution(known: case.Facts, result: stream.Outcome) -> case.Failure:
     if any(map(no_session, result.error_texts)):
         return session_failure()
     ended = messages.exit_words(known.exit_code)
@@ -191,7 +191,7 @@ def _explain_execution(known: case.Facts, result: stream.Result) -> case.Failure
     return case.Failure(code=_Code.RESULT_ERROR, message=messages.sentence(text, "See the log of the run."))
 
 
-def _words(known: case.Facts, result: stream.Result) -> _Words:
+def _words(known: case.Facts, result: stream.Outcome) -> _Words:
     failed = known.transcript.api_failure
     text = result.text or ""
     status = result.api_error_status

@@ -67,7 +67,7 @@ class Transcript:
     first_plain_text: str = ""
     output_seen: bool = False
     degraded: bool = False
-    result: stream.Result | None = None
+    result: stream.Outcome | None = None
     results: int = 0
     active_since_result: bool = False
     api_failure: ApiFailure | None = None
@@ -106,7 +106,7 @@ class Progress:
         self._main_message = self._last_tool = ""
         self._first_plain_text: str | None = None
         self._init_seen = self._output_seen = self._degraded = self._active_since_result = False
-        self._result: stream.Result | None = None
+        self._result: stream.Outcome | None = None
         self._fresh_result: stream.Outcome | None = None  # not bounded yet
         self._api_failure: ApiFailure | None = None
         self._api_retry: stream.ApiRetry | None = None
@@ -156,22 +156,24 @@ class Progress:
         )
 
     def _fold_lines(self, lines: Iterable[bytes]) -> None:
-        folds, system_folds = self._FOLDS, self._SYSTEM_FOLDS
+        skim, folds, system_folds = stream.skim, self._FOLDS, self._SYSTEM_FOLDS
+        skimmed = 0
         for line in lines:
             try:
-                event = stream.skim(line)
+                event = skim(line)
             except (ValueError, RecursionError):
                 careful = stream.parse(stream.without_end(line))
                 if careful is not None:
                     self._take(careful)
                 continue
             # What follows is _take, written out: a call for every line takes a tenth of the time.
-            self._events += 1
+            skimmed += 1
             if not self._session_id and event.session_id:
                 self._session_id = event.session_id[: bounds.MAX_WORD]
             take = system_folds.get(event.subtype) if type(event) is stream.System else folds.get(type(event))
             if take is not None:
                 take(self, event)
+        self._events += skimmed
         self._settle()
 
     def _take(self, event: stream.Event) -> None:
@@ -208,10 +210,10 @@ class Progress:
         if event.version:
             self._version = event.version[: bounds.MAX_WORD]
 
-    def _fold_assistant(self, event: stream.Assistant) -> None:
+    def _fold_assistant(self, event: stream.Assistant | stream.Said) -> None:
         self._active_since_result = self._results > 0
         message, thread = event.message, event.parent_tool_use_id
-        if event.synthetic:
+        if message.model == stream.SYNTHETIC_MODEL or event.is_api_error_message:
             if not thread:
                 self._api_failure = _api_failure(event)
             return
@@ -236,7 +238,7 @@ class Progress:
             self._degraded = output_tokens == 0 and not called and message.stop_reason is None
             self._api_failure = None  # the model answered after it
 
-    def _fold_tool(self, tool: stream.Block) -> None:
+    def _fold_tool(self, tool: stream.Block | stream.SaidBlock) -> None:
         self._last_tool = (tool.name or "")[: bounds.MAX_WORD]
         if tool.id:
             self._open_tools[tool.id[: bounds.MAX_WORD]] = None
@@ -251,7 +253,7 @@ class Progress:
                 if block.type == "tool_result" and block.tool_use_id:
                     self._open_tools.pop(block.tool_use_id[: bounds.MAX_WORD], None)
 
-    def _fold_result(self, event: stream.Outcome) -> None:
+    def _fold_result(self, event: stream.Result | stream.Ended) -> None:
         self._ledger.add_result(event)
         self._open_tools.clear()
         self._results += 1
@@ -286,9 +288,10 @@ class Progress:
     # By type, because most events of a run with partial messages are folded into nothing: one look has to be enough.
     _FOLDS: ClassVar[Mapping[type[msgspec.Struct], Callable[["Progress", Any], None]]] = {
         stream.Assistant: _fold_assistant,
+        stream.Said: _fold_assistant,
         stream.Answer: _fold_user,
         stream.User: _fold_user,
-        stream.Outcome: _fold_result,
+        stream.Ended: _fold_result,
         stream.Result: _fold_result,
         stream.Init: _fold_init,
         stream.ApiRetry: _fold_retry,
@@ -309,31 +312,23 @@ class Progress:
     }
 
 
-def _bounded(event: stream.Outcome) -> stream.Result:
-    """The same result without what may be large: the rest of a long text, and all maps and lists of unknown size."""
-    return stream.Result(
+def _bounded(event: stream.Outcome) -> stream.Outcome:
+    """How it went without what may be large: the rest of long texts, of errors all but the first ones."""
+    return stream.Outcome(
         subtype=bounds.cut(event.subtype),
         is_error=event.is_error,
         text=None if event.text is None else cut_text(event.text),
-        errors=[text[: bounds.MAX_TEXT] for text in event.error_texts[:_MAX_ERRORS]],
-        session_id=bounds.cut(event.session_id),
-        num_turns=event.num_turns,
+        errors=[text[: bounds.MAX_TEXT] for text in event.error_texts[:_MAX_ERRORS]] if event.errors else None,
         stop_reason=bounds.cut(event.stop_reason),
         terminal_reason=bounds.cut(event.terminal_reason),
         api_error_status=event.api_error_status,
         api_error_type=bounds.cut(event.api_error_type),
         api_error=bounds.cut(event.api_error),
         duration_ms=event.duration_ms,
-        duration_api_ms=event.duration_api_ms,
-        ttft_ms=event.ttft_ms,
-        total_cost_usd=event.total_cost_usd,
-        usage=event.usage,
-        result_index=event.result_index,
-        local_command=bounds.cut(event.local_command),
     )
 
 
-def _api_failure(event: stream.Assistant) -> ApiFailure:
+def _api_failure(event: stream.Assistant | stream.Said) -> ApiFailure:
     text = next((block.text for block in event.message.blocks if block.text), "")
     return ApiFailure(
         error=(event.error or "")[: bounds.MAX_WORD],

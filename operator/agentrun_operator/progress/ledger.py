@@ -18,13 +18,13 @@ time: its events may be interleaved with those of *other* threads (subagents), n
 
 import dataclasses
 import decimal
+import functools
 import operator
-from collections.abc import Iterable
 
 from agentrun_operator import stream
 from agentrun_operator.progress import bounds
 
-_MAX_NUMBER = 10**12
+_MAX_DOLLARS = 10**12
 _MAX_THREADS = 32
 _COST_STEP = decimal.Decimal("1e-9")
 _NO_COST = decimal.Decimal(0)
@@ -43,7 +43,7 @@ class Usage:
 # Tokens are counted in plain tuples, in the order of Usage's fields: this is done for every message.
 _Numbers = tuple[int, ...]
 _USAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Usage))
-_NOTHING: _Numbers = (0,) * len(_USAGE_FIELDS)
+_NOTHING: _Numbers = (0, 0, 0, 0)
 _NO_MESSAGE = ("", _NOTHING)
 
 
@@ -56,7 +56,7 @@ class Ledger:
         self._since: _Numbers | None = None  # sum of what the results call their own
         self._since_cost = _NO_COST
         self._total: _Numbers | None = None  # the last result's totals; like _plain, not kept up once there is a _since
-        self._total_cost: decimal.Decimal | None = None
+        self._total_cost: float | None = None
         self._plain = _NOTHING
         self._estimate = _NOTHING
         # thread (its parent_tool_use_id) → its last message's id and what of its usage is in _estimate
@@ -66,8 +66,8 @@ class Ledger:
         """Count a message's usage once, however many events the message comes in; later events may know more."""
         thread = thread[: bounds.MAX_WORD] if thread else ""
         last, counted = self._threads.pop(thread, _NO_MESSAGE)  # it becomes the latest thread
-        if identity is None or identity[: bounds.MAX_WORD] != last:
-            last, counted = (identity or "")[: bounds.MAX_WORD], _NOTHING
+        if identity is None or (identity := identity[: bounds.MAX_WORD]) != last:
+            last, counted = identity or "", _NOTHING
         told = _NOTHING if usage is None else _api_numbers(usage)
         if told != counted:
             if counted is not _NOTHING:
@@ -86,15 +86,18 @@ class Ledger:
         if identity and bounds.cut(event.message_id) in {None, identity}:
             self.add_message(thread, identity, usage)
 
-    def add_result(self, event: stream.Outcome) -> None:
+    def add_result(self, event: stream.Result | stream.Ended) -> None:
         """Replace the estimate by the CLI's own numbers."""
         since = event.model_usage_since_last_result
         if since is not None:
-            self._since = _sum(since.values(), start=self._since or _NOTHING)
-            self._since_cost += _sum_dollars(since.values())
+            self._since = self._since or _NOTHING
+            for model in since.values():
+                self._since = _add(self._since, _model_numbers(model))
+                self._since_cost += _dollars(model.cost_usd) or _NO_COST
         if self._since is None:
-            self._total = _sum(event.model_usage.values(), start=_NOTHING) if event.model_usage else None
-            self._total_cost = _dollars(event.total_cost_usd)
+            models = (event.model_usage or {}).values()
+            self._total = functools.reduce(_add, map(_model_numbers, models)) if models else None
+            self._total_cost = event.total_cost_usd
             self._plain = _add(self._plain, _api_numbers(event.usage)) if event.usage else self._plain
         self._estimate = _NOTHING  # the threads stay: a straggler of a message that is in the result adds nothing
 
@@ -112,50 +115,35 @@ class Ledger:
     @property
     def cost(self) -> decimal.Decimal | None:
         """US dollars that the results tell of; None before the first one that does."""
-        cost = self._total_cost if self._since is None else self._since_cost
+        cost = _dollars(self._total_cost) if self._since is None else self._since_cost
         return None if cost is None else cost.quantize(_COST_STEP).normalize()
 
 
 def _add(some: _Numbers, more: _Numbers) -> _Numbers:
-    return tuple(map(operator.add, some, more))
+    fresh, made, read, written = some
+    return (fresh + more[0], made + more[1], read + more[2], written + more[3])
 
 
-def _sum(models: Iterable[stream.ModelUsage], *, start: _Numbers) -> _Numbers:
-    for model in models:
-        numbers = _plausible(
-            model.input_tokens, model.output_tokens, model.cache_read_tokens, model.cache_creation_tokens
-        )
-        start = _add(start, numbers)
-    return start
-
-
-def _sum_dollars(models: Iterable[stream.ModelUsage]) -> decimal.Decimal:
-    spent = _NO_COST
-    for model in models:
-        dollars = _dollars(model.cost_usd)
-        if dollars:
-            spent += dollars
-    return spent
-
-
-def _api_numbers(usage: stream.Usage) -> _Numbers:
-    return _plausible(
-        usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+def _model_numbers(usage: stream.ModelUsage) -> _Numbers:
+    return (
+        usage.input_tokens or 0,
+        usage.output_tokens or 0,
+        usage.cache_read_tokens or 0,
+        usage.cache_creation_tokens or 0,
     )
 
 
-def _plausible(fresh: int | None, made: int | None, read: int | None, written: int | None) -> _Numbers:
-    """The numbers, and 0 for what no run could have used: the stream is another program's and not trusted."""
+def _api_numbers(usage: stream.Usage) -> _Numbers:
     return (
-        fresh if fresh is not None and 0 <= fresh <= _MAX_NUMBER else 0,
-        made if made is not None and 0 <= made <= _MAX_NUMBER else 0,
-        read if read is not None and 0 <= read <= _MAX_NUMBER else 0,
-        written if written is not None and 0 <= written <= _MAX_NUMBER else 0,
+        usage.input_tokens or 0,
+        usage.output_tokens or 0,
+        usage.cache_read_input_tokens or 0,
+        usage.cache_creation_input_tokens or 0,
     )
 
 
 def _dollars(number: float | None) -> decimal.Decimal | None:
     """The number as it was printed, or None for one that is no cost."""
-    if number is None or not 0 <= number <= _MAX_NUMBER:  # false for NaN, too
+    if number is None or not 0 <= number <= _MAX_DOLLARS:  # false for NaN, too
         return None
     return decimal.Decimal(repr(number))

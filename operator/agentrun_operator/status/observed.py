@@ -88,7 +88,7 @@ class Observed:
     live_runs: int = 0
 
 
-def _clean_result(said: progress.Transcript, redactor: redaction.Redactor) -> stream.Result | None:
+def _clean_result(said: progress.Transcript, redactor: redaction.Redactor) -> stream.Outcome | None:
     if said.result is None:
         return None
     texts = [_clean(text, redactor) for text in said.result.error_texts]

@@ -66,6 +66,9 @@ from agentrun_operator.stream.reader import (
 )
 from agentrun_operator.stream.skim import (
     Answer,
+    Ended,
+    Said,
+    SaidBlock,
     Skimmed,
     System,
     skim,
@@ -83,6 +86,7 @@ __all__ = [
     "CompactBoundary",
     "CompactMetadata",
     "DEFAULT_MAX_LINE_BYTES",
+    "Ended",
     "Event",
     "HookResponse",
     "HookStarted",
@@ -101,6 +105,8 @@ __all__ = [
     "RateLimitInfo",
     "Result",
     "SYNTHETIC_MODEL",
+    "Said",
+    "SaidBlock",
     "Skimmed",
     "Status",
     "StreamEvent",

@@ -98,34 +98,19 @@ class User(Struct, tag_field="type", tag="user", frozen=True, kw_only=True):
     is_replay: bool | None = msgspec.field(default=None, name="isReplay")
 
 
-class Outcome(Struct, tag_field="type", tag="result", frozen=True, kw_only=True):
-    """What is folded of a ``result``, the CLI's own verdict; the last one of a run counts.
-
-    Durations in ms, costs in US dollars. ``total_cost_usd`` and ``model_usage`` are totals of the *session*;
-    ``model_usage_since_last_result`` is what belongs to this result (None in old versions). ``usage`` knows nothing of
-    subagents.
-    """
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What a ``result``, the CLI's own verdict, says of how it went; the last one of a run counts."""
 
     subtype: str | None = None
     is_error: bool | None = None
     text: str | None = msgspec.field(default=None, name="result")
     errors: list[Any] | None = None
-    session_id: str | None = None
-    num_turns: int | None = None
     stop_reason: str | None = None
     terminal_reason: str | None = None
     api_error_status: int | None = None
     api_error_type: str | None = None
     api_error: str | None = None
     duration_ms: float | None = None
-    duration_api_ms: float | None = None
-    ttft_ms: float | None = None
-    total_cost_usd: float | None = None
-    usage: Usage | None = None
-    model_usage: dict[str, ModelUsage] | None = msgspec.field(default=None, name="modelUsage")
-    model_usage_since_last_result: dict[str, ModelUsage] | None = None
-    result_index: int | None = None
-    local_command: str | None = None
 
     @property
     def error_texts(self) -> tuple[str, ...]:
@@ -134,9 +119,24 @@ class Outcome(Struct, tag_field="type", tag="result", frozen=True, kw_only=True)
         return tuple(e for e in found if isinstance(e, str))
 
 
-class Result(Outcome, frozen=True, kw_only=True):
-    """``result`` with all that is worth keeping."""
+class Result(Outcome, tag_field="type", tag="result", frozen=True, kw_only=True):
+    """``result`` with all that is worth keeping.
 
+    Durations in ms, costs in US dollars. ``total_cost_usd`` and ``model_usage`` are totals of the *session*;
+    ``model_usage_since_last_result`` is what belongs to this result (None in old versions). ``usage`` knows nothing of
+    subagents.
+    """
+
+    session_id: str | None = None
+    num_turns: int | None = None
+    duration_api_ms: float | None = None
+    ttft_ms: float | None = None
+    total_cost_usd: float | None = None
+    usage: Usage | None = None
+    model_usage: dict[str, ModelUsage] | None = msgspec.field(default=None, name="modelUsage")
+    model_usage_since_last_result: dict[str, ModelUsage] | None = None
+    result_index: int | None = None
+    local_command: str | None = None
     permission_denials: list[Any] | None = None
     subagent_stats: dict[str, Any] | None = None
     origin: Any = None

@@ -1,5 +1,7 @@
 """What events are made of: usage, messages and their blocks, in the API's own words."""
 
+from typing import Annotated
+
 import msgspec
 
 
@@ -10,22 +12,26 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
 
+# What no run could have used is no number of tokens, and absent like every field that cannot be read.
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+
+
 class Usage(Struct, frozen=True, kw_only=True):
     """Tokens as the API counts them."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
+    cache_read_input_tokens: Tokens | None = None
+    cache_creation_input_tokens: Tokens | None = None
 
 
 class ModelUsage(Struct, frozen=True, kw_only=True):
     """Tokens and US dollars of one model."""
 
-    input_tokens: int | None = msgspec.field(default=None, name="inputTokens")
-    output_tokens: int | None = msgspec.field(default=None, name="outputTokens")
-    cache_read_tokens: int | None = msgspec.field(default=None, name="cacheReadInputTokens")
-    cache_creation_tokens: int | None = msgspec.field(default=None, name="cacheCreationInputTokens")
+    input_tokens: Tokens | None = msgspec.field(default=None, name="inputTokens")
+    output_tokens: Tokens | None = msgspec.field(default=None, name="outputTokens")
+    cache_read_tokens: Tokens | None = msgspec.field(default=None, name="cacheReadInputTokens")
+    cache_creation_tokens: Tokens | None = msgspec.field(default=None, name="cacheCreationInputTokens")
     cost_usd: float | None = msgspec.field(default=None, name="costUSD")
 
 
