@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+# What looks at a cluster from inside the operator's pod tries what the operator itself neither does nor may do.
+_DOCTOR = "agentrun-doctor/"
+
 # The operator's service account, in whichever namespace it is installed.
 OPERATOR = re.compile(r"system:serviceaccount:[^:]+:agentrun-operator")
 
@@ -76,13 +79,17 @@ def parse_entry(entry: Mapping[str, Any]) -> Request:
 
 
 def read(lines: Iterable[str], *, user: re.Pattern[str] = OPERATOR) -> list[Request]:
-    """The requests of one kind of user among the lines of an audit log; a last line that is cut short is left out."""
+    """The requests of one kind of user among the lines of an audit log, but for those of `agentrun doctor`.
+
+    A last line that is cut short is left out.
+    """
     found = []
     for line in lines:
         if not line.endswith("\n"):
             continue
         entry = json.loads(line)
-        if user.fullmatch(entry["user"].get("username", "")):
+        doctor = str(entry.get("userAgent", "")).startswith(_DOCTOR)
+        if user.fullmatch(entry["user"].get("username", "")) and not doctor:
             found.append(parse_entry(entry))
     return found
 

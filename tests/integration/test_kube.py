@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import pathlib
+import re
 import socket
 import threading
 import uuid
@@ -15,6 +16,7 @@ from urllib import parse
 
 import pytest
 
+import agentrun_operator
 from agentrun_operator import errors, facts, kube, names
 from hack import playground
 from tests import harness
@@ -768,6 +770,7 @@ class Server:
         self._connections: list[socket.socket] = []
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self.requests: list[str] = []
+        self.agents: list[str] = []  # who asked, as each says of itself
         self.port: int = self._socket.getsockname()[1]
 
     def __enter__(self) -> "Server":
@@ -789,7 +792,9 @@ class Server:
                 return
             self._connections.append(connection)
             with contextlib.suppress(OSError):
-                self.requests.append(connection.recv(65_536).decode(errors="replace").partition("\r\n")[0])
+                head = connection.recv(65_536).decode(errors="replace")
+                self.requests.append(head.partition("\r\n")[0])
+                self.agents += re.findall(r"(?im)^user-agent: *(.*?)\r?$", head)
                 connection.sendall(self._answers[min(len(self.requests), len(self._answers)) - 1])
                 if self._close:
                     connection.shutdown(socket.SHUT_RDWR)
@@ -876,6 +881,18 @@ async def test_what_an_answer_means(tmp_path: pathlib.Path, answer: bytes, kind:
     assert type(caught.value).__name__ == f"{kind}Error"
     assert str(caught.value).isprintable()
     assert "made-up-token" not in str(caught.value)
+
+
+async def test_who_asks_is_told(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the API server's audit log each program has its name and version."""
+    with Server(http(200, {"items": []})) as server:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig_for(server.port, tmp_path)))
+        for given in ({}, {"program": "agentrun-operator"}):
+            client = await kube.connect(timeout=5, **given)  # type: ignore[arg-type]  # one keyword or none
+            await client.list_jobs("team-a")
+            await client.close()
+    version = agentrun_operator.__version__
+    assert server.agents == [f"agentrun/{version}", f"agentrun-operator/{version}"]
 
 
 JOB = facts.JobFacts(name="one", namespace="team-a", uid="u")

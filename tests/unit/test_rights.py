@@ -63,6 +63,12 @@ def test_only_the_operators_requests_count(user: str, *, counts: bool) -> None:
     assert bool(rights.read([entry("get", "pods", user=user)])) is counts
 
 
+def test_what_doctor_tries_in_the_operators_pod_is_not_the_operators() -> None:
+    """It finds out what it may not see."""
+    tried = {**json.loads(entry("get", "namespaces", decision="forbid")), "userAgent": "agentrun-doctor/1.2.3"}
+    assert rights.read([json.dumps(tried) + "\n"]) == []
+
+
 def test_a_line_that_is_still_being_written_is_left_out() -> None:
     """The API server may write while the log is read."""
     assert len(rights.read([entry("get", "pods"), entry("list", "pods")[:40]])) == 1

@@ -14,7 +14,7 @@ from typing import Any
 import kopf
 import structlog
 
-from agentrun_operator import entry, handlers, kube, logs, manifest, metrics, runner, settings, tail, traces
+from agentrun_operator import entry, handlers, kube, logs, manifest, metrics, names, runner, settings, tail, traces
 from agentrun_operator.cli import replica
 
 EXIT_HUNG = 4
@@ -104,7 +104,9 @@ async def _prepare(
 ) -> runner.Deps:
     """Make what all runs share, and have what it can be asked shown."""
     watches = 2 * (len(config.watched_namespaces) or 1)  # of Jobs and of pods
-    client = await kube.connect(timeout=config.request_timeout_seconds, watches=watches, observe=meters.api("own"))
+    client = await kube.connect(
+        timeout=config.request_timeout_seconds, watches=watches, observe=meters.api("own"), program=names.MANAGED_BY
+    )
     own_pod, world = runner.OwnPod(config, client), runner.World()
     deps = runner.Deps(
         config=config,

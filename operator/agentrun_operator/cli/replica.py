@@ -18,7 +18,7 @@ from urllib import parse
 import structlog
 from aiohttp import web
 
-from agentrun_operator import kube, settings
+from agentrun_operator import kube, names, settings
 
 EXIT_LEASE_LOST = 3
 
@@ -87,7 +87,7 @@ async def take_turns(
         lease_seconds=config.leader_election_seconds,
     )
     # A connection of its own: a renewal never waits behind what the runs ask for.
-    client = await kube.connect(timeout=terms.round_seconds, observe=observe)
+    client = await kube.connect(timeout=terms.round_seconds, observe=observe, program=names.MANAGED_BY)
     fence = fence or Alarm()
     election = kube.Election(client, terms, extend=fence.extend)
     try:
