@@ -1,13 +1,15 @@
 """Errors at a terminal: what is wrong, and what to do about it; and a command line that is read as people write it."""
 
 import argparse
+import io
 import pathlib
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
 
 from agentrun_operator import cli, errors, kube
-from agentrun_operator.cli import advice, usage
+from agentrun_operator.cli import advice, documents, usage
 from tests import apifake
 
 
@@ -82,6 +84,28 @@ def test_what_is_not_known_is_answered_with_what_is_like_it(
     with pytest.raises(SystemExit, match="2"):
         cli.main(argv)
     assert told in capsys.readouterr().err
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+def test_a_long_sentence_is_folded_on_a_terminal_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whole words: names and paths stay in one piece, to be copied."""
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "agentrun get: no AgentRun in team-a; name-that-is-longer-than-the-forty-columns-of-it"
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    documents.tell(text)
+    assert screen.getvalue().splitlines() == [
+        "agentrun get: no AgentRun in team-a;", "  name-that-is-longer-than-the-forty-columns-of-it"
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "stderr", pipe := io.StringIO())
+    documents.tell(text)
+    assert pipe.getvalue() == f"{text}\n"
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "agentrun") -> int:
             return int(arguments.run(arguments))
     except errors.AgentRunError as e:
         text = transcript.clean(advice.explain(e))
-        documents.write(sys.stderr, f"agentrun {arguments.command}: {text}\n")
+        documents.tell(f"agentrun {arguments.command}: {text}")
         return EXIT_TROUBLE
     except KeyboardInterrupt:
         return EXIT_TROUBLE

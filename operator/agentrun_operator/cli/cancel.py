@@ -78,7 +78,7 @@ def _tell(done: Sequence[models.AgentRun | errors.AgentRunError]) -> None:
             state = f"has ended ({cells.phase(what)})" if what.is_final else "is told to stop"
             documents.write(sys.stdout, f"{what.metadata.name}: {state}\n")
         else:
-            documents.write(sys.stderr, f"agentrun cancel: {transcript.clean(advice.explain(what))}\n")
+            documents.tell(f"agentrun cancel: {transcript.clean(advice.explain(what))}")
 
 
 def _as_json(name: str, what: models.AgentRun | errors.AgentRunError) -> dict[str, Any]:

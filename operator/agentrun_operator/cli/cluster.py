@@ -142,4 +142,4 @@ def write(arguments: argparse.Namespace, value: object) -> None:
 
 def note(arguments: argparse.Namespace, text: str) -> None:
     """Tell the user something beside the output."""
-    documents.write(sys.stderr, f"agentrun {arguments.command}: {text}\n")
+    documents.tell(f"agentrun {arguments.command}: {text}")

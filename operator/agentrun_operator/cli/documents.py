@@ -6,13 +6,14 @@ import dataclasses
 import json
 import pathlib
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 import yaml
 
 from agentrun_operator import names, settings
-from agentrun_operator.cli import yaml_input
+from agentrun_operator.cli import terminal, yaml_input
 
 STDIN = "-"
 _STDIN_NAME = "<stdin>"
@@ -136,6 +137,18 @@ def write(stream: TextIO, text: str) -> None:
     """Print ``text``; what the stream's encoding cannot say is escaped."""
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def tell(text: str) -> None:
+    """Print what goes beside the output: on a terminal in whole words, elsewhere in one line each."""
+    width = terminal.find(sys.stderr).width
+    for line in text.splitlines():
+        parts = [line] if width is None else _fold(line, width)
+        write(sys.stderr, "".join(f"{part}\n" for part in parts))
+
+
+def _fold(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
 
 
 # ------------------------------------------------------------------------------------------------------------ files

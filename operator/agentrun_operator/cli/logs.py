@@ -185,4 +185,4 @@ class Writer:
 
 def note(text: str) -> None:
     """Tell the user something beside the log."""
-    documents.write(sys.stderr, f"agentrun logs: note: {transcript.one_line(text)}\n")
+    documents.tell(f"agentrun logs: note: {transcript.one_line(text)}")

@@ -201,4 +201,4 @@ def _as_yaml(rendered: _Rendered) -> str:
 
 
 def _note(text: str) -> None:
-    documents.write(sys.stderr, f"agentrun render: note: {text.rstrip()}\n")
+    documents.tell(f"agentrun render: note: {text.rstrip()}")

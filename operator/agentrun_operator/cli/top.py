@@ -205,6 +205,7 @@ def _row(run: models.AgentRun, output: str, now: datetime.datetime) -> table.Row
     silent = cells.moment(status.last_output_time)
     quiet = silent is not None and not run.is_final and (now - silent).total_seconds() > _QUIET_SECONDS
     said = cells.reason(run) if run.is_final or not status.running_time else status.last_tool or ""
+    said = said if status.phase else "not seen yet"
     return [
         run.metadata.namespace,
         run.metadata.name,

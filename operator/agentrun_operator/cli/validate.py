@@ -148,7 +148,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 def complain(arguments: argparse.Namespace, why: object) -> int:
     """Say why the command cannot be done as it was called; returns the exit code."""
     for line in str(why).splitlines():
-        documents.write(sys.stderr, f"agentrun {arguments.command}: {line}\n")
+        documents.tell(f"agentrun {arguments.command}: {line}")
     return EXIT_USAGE
 
 
