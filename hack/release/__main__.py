@@ -26,6 +26,11 @@ def main(arguments: Sequence[str] | None = None, *, dist: pathlib.Path = DIST) -
     problems = judging.find_problems(facts, draft=options.draft)
     for problem in problems:
         print(f"release: {problem}", file=sys.stderr)
+    if problems and not options.draft:
+        print(
+            "release: until then `make release DRAFT=1` makes everything of the tree as it is, to try it",
+            file=sys.stderr,
+        )
     if problems or options.dry_run:
         return 1 if problems else 0
     try:

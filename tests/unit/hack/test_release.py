@@ -103,7 +103,9 @@ def test_a_release_that_is_refused_makes_nothing(
     monkeypatch.setattr(judging, "look", lambda: dataclasses.replace(GOOD, changed=("x",)))
 
     assert release.main([], dist=tmp_path / "dist") == 1
-    assert "release: 1 files differ" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "release: 1 files differ" in said
+    assert "make release DRAFT=1" in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -190,6 +192,7 @@ def test_the_wheel_works_in_a_fresh_environment(built: pathlib.Path, tmp_path: p
 
     for name in ("agentrun", "kubectl-agentrun"):
         assert run(str(binaries / name), "--version").endswith(agentrun_operator.__version__)
+    assert run(str(binaries / "kubectl_complete-agentrun"), "des") == "describe\n:4"
     where = "import agentrun_operator as a; print(a.__file__)"
     assert pathlib.Path(run(str(binaries / "python"), "-c", where)).is_relative_to(packages)
     assert "apiVersion: apiextensions" not in run(str(binaries / "agentrun"), "completion", "bash")
