@@ -19,7 +19,8 @@ from tests import apifake
         (errors.UnavailableError("HTTP 404: “404 page not found”", status=404),
          "this API server knows no agentruns.paperclip.io: the CRD is not installed. Install it (kubectl apply "),
         (errors.UnavailableError("Unauthorized", status=401), "Unauthorized: the API server does not take these cred"),
-        (errors.UnavailableError("cannot connect to a:1: Connection refused"), "Does kubectl cluster-info reach it?"),
+        (errors.UnavailableError("GET /apis: cannot connect to a:1: Connection refused"),
+         "cannot connect to a:1: Connection refused. Does kubectl cluster-info reach it?"),
         (errors.UnavailableError("GET /x: no answer within 30 s"), "no answer within 30 s. Does kubectl cluster-info"),
         (errors.UnavailableError("slow down", status=429), "slow down. The API server has too much to do; try again"),
         (errors.UnavailableError("oops", status=500), "oops. The API server is in trouble (HTTP 500); try again in a"),
@@ -31,6 +32,7 @@ from tests import apifake
 def test_an_error_says_what_to_do(error: errors.AgentRunError, told: str) -> None:
     """Behind the server's own sentence."""
     assert told in advice.explain(error)
+    assert "GET /apis" not in advice.explain(error)
 
 
 def test_what_says_it_all_is_left_as_it_is() -> None:
@@ -139,7 +141,7 @@ async def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Asy
 async def test_a_server_that_is_not_there_is_named(
     server: apifake.Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the reason in words; no class of a library, no path of a request."""
+    """With what was asked, and the reason in words; no class of a library."""
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     await server.stop()
     api = await kube.connect(timeout=5)
@@ -148,7 +150,8 @@ async def test_a_server_that_is_not_there_is_named(
             await api.get_run("team-a", "one")
     finally:
         await api.close()
-    assert str(found.value) == f"cannot connect to 127.0.0.1:{server.port}: Connection refused"
+    path = "/apis/paperclip.io/v1alpha1/namespaces/team-a/agentruns/one"
+    assert str(found.value) == f"GET {path}: cannot connect to 127.0.0.1:{server.port}: Connection refused"
 
 
 async def test_a_host_that_nobody_knows_is_named(
@@ -160,7 +163,7 @@ async def test_a_host_that_nobody_knows_is_named(
     monkeypatch.setenv("KUBECONFIG", str(path))
     api = await kube.connect(timeout=5)
     try:
-        with pytest.raises(errors.UnavailableError, match=r"^cannot connect to nowhere\.invalid:1: \w[^\[(]+$"):
+        with pytest.raises(errors.UnavailableError, match=r"cannot connect to nowhere\.invalid:1: \w[^\[(]+$"):
             await api.get_run("team-a", "one")
     finally:
         await api.close()

@@ -23,7 +23,7 @@ def explain(error: errors.AgentRunError) -> str:
                 "namespace where you have it"
             )
         case errors.UnavailableError(status=status):
-            return _unavailable(said, status)
+            return _unavailable(_without_request(said), status)
     return str(error)
 
 
@@ -57,6 +57,12 @@ def _unavailable(said: str, status: int) -> str:
     if status == _TOO_MANY:
         return f"{said}. The API server has too much to do; try again in a while"
     return f"{said}. The API server is in trouble (HTTP {status}); try again in a while"
+
+
+def _without_request(said: str) -> str:
+    """Which request could not be sent is of interest in an operator's log, not at a terminal."""
+    _, cannot, where = said.partition("cannot connect to ")
+    return cannot + where or said
 
 
 def _is_away(said: str) -> bool:

@@ -123,7 +123,9 @@ class Wire:
         except TimeoutError as e:
             raise errors.UnavailableError(f"{method} {path}: no answer within {self._timeout.total:g} s") from e
         except aiohttp.ClientConnectorError as e:
-            raise errors.UnavailableError(f"cannot connect to {e.host}:{e.port}: {_obstacle(e)}") from e
+            raise errors.UnavailableError(
+                f"{method} {path}: cannot connect to {e.host}:{e.port}: {_obstacle(e)}"
+            ) from e
         except (aiohttp.ClientError, OSError, config_exception.ConfigException) as e:
             raise errors.UnavailableError(f"{method} {path}: {type(e).__name__}: {describe(e)}") from e
         if response.status == _UNAUTHORIZED and self._refused is not None:
