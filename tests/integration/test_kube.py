@@ -936,11 +936,11 @@ def test_every_method_is_called() -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_nobody_listens(tmp_path: pathlib.Path, call: str) -> None:
-    """Connection refused: UnavailableError naming where, which is all that a person at a terminal can look after."""
+    """Connection refused: UnavailableError naming what was asked and where."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     async with connected(kubeconfig_for(port, tmp_path)) as client:
-        said = rf"^cannot connect to 127\.0\.0\.1:{port}: Connection refused$"
+        said = rf"^(GET|POST|PATCH|DELETE) /api\S*: cannot connect to 127\.0\.0\.1:{port}: Connection refused$"
         with pytest.raises(errors.UnavailableError, match=said) as caught:
             await CALLS[call](client)
     assert caught.value.status == 0
