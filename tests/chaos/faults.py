@@ -18,6 +18,7 @@ from tests.chaos.scene import Scene, until
 
 _ARM_SECONDS = 12
 _RULE_SECONDS = 4
+_VICTIM_SECONDS = 6
 _SHOWN_SECONDS = 0.5  # until the watch shows a run that was just being created
 
 
@@ -195,9 +196,17 @@ def _is_running(pod: Mapping[str, Any]) -> bool:
     return bool(pod["status"].get("phase") == "Running")
 
 
+async def _victim(
+    scene: Scene, kind: str, rng: random.Random, fits: Callable[[Mapping[str, Any]], bool]
+) -> Mapping[str, Any] | None:
+    """An object to do something to; while operators die all the time, there may be none for a few seconds."""
+    await until(lambda: scene.candidates(kind, fits), _VICTIM_SECONDS)
+    return scene.victim(kind, rng, fits)
+
+
 async def pod_deleted(scene: Scene, rng: random.Random, *, force: bool) -> str:
     """Somebody deletes an agent's pod."""
-    pod = scene.victim("pods", rng, _is_running)
+    pod = await _victim(scene, "pods", rng, _is_running)
     if pod is None:
         return ""
     meta = pod["metadata"]
@@ -211,7 +220,7 @@ async def pod_deleted(scene: Scene, rng: random.Random, *, force: bool) -> str:
 
 async def job_deleted(scene: Scene, rng: random.Random, *, policy: str) -> str:
     """Somebody deletes an agent's Job."""
-    job = scene.victim("jobs", rng, objects.is_live)
+    job = await _victim(scene, "jobs", rng, objects.is_live)
     if job is None:
         return ""
     scene.disturb(objects.owner(job))
@@ -228,7 +237,7 @@ async def _delete_job(scene: Scene, job: Mapping[str, Any], policy: str) -> str:
 
 async def secret_deleted(scene: Scene, rng: random.Random) -> str:
     """Somebody deletes the Secret with a prompt."""
-    secret = scene.victim("secrets", rng, lambda _secret: True)
+    secret = await _victim(scene, "secrets", rng, lambda _secret: True)
     if secret is None:
         return ""
     scene.disturb(objects.owner(secret))
@@ -238,7 +247,7 @@ async def secret_deleted(scene: Scene, rng: random.Random) -> str:
 
 async def node_lost(scene: Scene, rng: random.Random, *, told: bool) -> str:
     """The node of a pod is gone: the garbage collector says so and removes the pod, or it is just removed."""
-    pod = scene.victim("pods", rng, _is_running)
+    pod = await _victim(scene, "pods", rng, _is_running)
     assert isinstance(scene.node, kubelet.Kubelet)
     if pod is None or not scene.node.lose(pod["metadata"]["uid"]):
         return ""

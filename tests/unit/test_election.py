@@ -590,9 +590,9 @@ class Connection(Api):
 def api(monkeypatch: pytest.MonkeyPatch) -> Connection:
     made = Connection()
 
-    async def connect(*, timeout: float, observe: kube.Observe) -> Connection:  # noqa: ASYNC109 - as the real one
+    async def connect(*, timeout: float, observe: kube.Observe, program: str) -> Connection:  # noqa: ASYNC109 - as the real one
         await asyncio.sleep(0)
-        assert timeout == 1
+        assert (timeout, program) == (1, "agentrun-operator")
         made.observe = observe
         return made
 

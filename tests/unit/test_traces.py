@@ -7,6 +7,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -207,6 +208,22 @@ async def test_a_collector_that_is_not_there_is_told_once_and_costs_nothing(
     assert "Connection refused" in heard[0]["error"]
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in heard[0]["hint"]
     assert caplog.records == []
+
+
+def test_what_another_thread_is_told_is_not_why_a_try_failed() -> None:
+    """The event loop's may learn that the queue is full while the SDK's finds nobody at the address."""
+    said, sdk = otlp.Said(), logging.getLogger("opentelemetry.anything")
+    said.listen()
+    try:
+        said.begin()
+        other = threading.Thread(target=sdk.warning, args=("Queue full, dropping Span.",))
+        other.start()
+        other.join()
+        sdk.warning("Connection refused")
+        sdk.warning("Failed after 6 tries")
+    finally:
+        said.let_go()
+    assert said.first == "Connection refused"
 
 
 async def test_a_collector_that_answers_never_does_not_hold_the_end(

@@ -38,7 +38,7 @@ class Sender(traces.Traces):
     def __init__(self, config: settings.Settings, environ: Mapping[str, str]) -> None:
         _check(environ)
         self._ids = _Ids()
-        self._said = _Said()
+        self._said = Said()
         exporter = _Exporter(self._said)
         self._provider = TracerProvider(
             resource=_resource(config), id_generator=self._ids, shutdown_on_exit=False, meter_provider=None
@@ -92,13 +92,13 @@ class _Ids(id_generator.IdGenerator):
 class _Exporter(export.SpanExporter):
     """The SDK's, and one word in the log when it begins or ceases to fail. For the SDK's thread."""
 
-    def __init__(self, said: "_Said") -> None:
+    def __init__(self, said: "Said") -> None:
         self._sdk = trace_exporter.OTLPSpanExporter()
         self._said = said
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> export.SpanExportResult:
-        self._said.first = ""
+        self._said.begin()
         result = self._sdk.export(spans)
         failing = result is not export.SpanExportResult.SUCCESS
         if failing and not self._failing:
@@ -116,14 +116,18 @@ class _Exporter(export.SpanExporter):
         return self._sdk.force_flush(timeout_millis)
 
 
-class _Said(logging.Handler):
-    """Keeps the first thing that the SDK would have logged, which has the cause; later ones say that it gave up."""
-
-    first = ""
+class Said(logging.Handler):
+    """Keeps the first thing that the SDK would have logged of a try, which has the cause; later ones say it gave up."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
+        self.first = ""
+        self._thread = 0
         self._logger = logging.getLogger(_SDK)
+
+    def begin(self) -> None:
+        """A try begins, in this thread. The event loop's may be told meanwhile that the queue is full."""
+        self.first, self._thread = "", threading.get_ident()
 
     def listen(self) -> None:
         """Keep it out of the operator's log from now on."""
@@ -131,7 +135,8 @@ class _Said(logging.Handler):
         self._logger.propagate = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.first = self.first or record.getMessage()
+        if record.thread == self._thread:
+            self.first = self.first or record.getMessage()
 
     def let_go(self) -> None:
         """The SDK logs as before."""
