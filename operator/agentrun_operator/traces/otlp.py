@@ -135,6 +135,7 @@ class Said(logging.Handler):
         self._logger.propagate = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler``."""
         if record.thread == self._thread:
             self.first = self.first or record.getMessage()
 
