@@ -1,8 +1,9 @@
 """The operator is killed while many runs are live: how long until the next one follows all of them again.
 
 Followed means what can be seen from outside: a line that was appended to the run's log while no operator was there has
-been read, and the run's status says what it said. The line tells of another session, because that is written at once,
-while counts gather for a while. When the new operator has first written to the run at all (``status.heartbeatTime``) is
+been read, and the run's status says what it said. Progress gathers before it is written, the longer the more runs
+there are; here it may be written after its least interval (AGENTRUN_PROGRESS_WRITES_PER_SECOND), or the pause would be
+measured and not the reading. When the new operator has first written to the run at all (``status.heartbeatTime``) is
 given, too. The clock runs from the start of the new process, so it includes all that Python and the libraries take to
 load.
 
@@ -40,6 +41,7 @@ _QUIET_SECONDS = 8  # longer than progress gathers, so that the first operator h
 _PROBE_SECONDS = 5
 _FIRST_LINES = 3
 _PROBE_USER = "probe"
+_WRITES_PER_SECOND = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,7 @@ async def _measure(place: lab.Place, runs: int, repeat: int) -> list[Sample]:
     bodies = [place.agent_run(f"run-{number}") for number in range(runs)]
     logs = _Logs(place, bodies)
     samples = []
-    operator = await asyncio.to_thread(place.start_operator)
+    operator = await asyncio.to_thread(_start, place, wait=True)
     async with place.session() as session:
         await _bring_to_life(session, place, bodies, logs)
         for number in range(repeat):
@@ -158,6 +160,10 @@ async def _measure(place: lab.Place, runs: int, repeat: int) -> list[Sample]:
                 flush=True,
             )
     return samples
+
+
+def _start(place: lab.Place, *, wait: bool) -> playground.Process:
+    return place.start_operator(wait=wait, progress_writes_per_second=_WRITES_PER_SECOND)
 
 
 class _Logs:
@@ -250,7 +256,7 @@ async def _come_back(
         plain = await _plain_client(session, place)
         await asyncio.to_thread(logs.say, transcripts.opening())
         began = time.monotonic()
-        operator = place.start_operator(wait=False)
+        operator = _start(place, wait=False)
         up = asyncio.create_task(asyncio.to_thread(_wait_until_up, place, operator))
         found = await read.wait(logs.keys(), seconds=_ALL_SECONDS, what="all runs to be followed again")
         beat = await beating.wait(logs.names, seconds=_ALL_SECONDS, what="all heartbeats")

@@ -1,6 +1,7 @@
 """The status of one run, written from what it was: another operator's words are taken over, never overwritten."""
 
 import copy
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -42,6 +43,22 @@ class Scene:
         """Somebody changes the spec."""
         self.body["spec"] = {**self.body["spec"], **spec}
         self.body["metadata"]["resourceVersion"] = str(int(self.body["metadata"]["resourceVersion"]) + 1)
+
+
+@pytest.mark.parametrize(("beat", "age"), [("2026-01-02T03:04:05Z", None), ("2999-01-02T03:04:05Z", 0)])
+async def test_an_operator_that_starts_goes_on_with_the_pace_of_the_one_before(beat: str, age: int | None) -> None:
+    """Else all of its runs would write at once, and nothing new. A clock that is ahead holds nobody up for years."""
+    scene = Scene(status={**RUNNING, "heartbeatTime": beat})
+    mine = scene.record()
+    other = scene.record()
+    found = [mine.written_at]
+    await other.write({**RUNNING, "message": "Elsewhere.", "heartbeatTime": beat})
+    with pytest.raises(errors.ConflictError):
+        await mine.write({**RUNNING, "message": "Here."})
+    for moment in (*found, mine.written_at):
+        assert moment is not None
+        now = dt.datetime.now(dt.UTC)
+        assert moment == dt.datetime.fromisoformat(beat) if age is None else (now - moment).total_seconds() >= age
 
 
 @pytest.fixture

@@ -19,7 +19,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Record:
-    """``read`` returns the AgentRun as the watch last showed it; ``status`` is the status as last written or found."""
+    """``read`` returns the AgentRun as the watch last showed it.
+
+    ``status`` is the status as last written or found, ``written_at`` when that was, if it says so.
+    """
 
     def __init__(self, deps: Deps, read: Callable[[], Mapping[str, Any]]) -> None:
         self._deps = deps
@@ -28,7 +31,7 @@ class Record:
         self._fetched: Mapping[str, Any] | None = None
         self._shown: tuple[str, models.AgentRun] | None = None  # a version, and what it was read as
         self.status: dict[str, Any] = dict(read().get("status") or {})
-        self.written_at: datetime.datetime | None = None
+        self.written_at = _beat(self.status)  # an operator that starts goes on with the pace of the one before it
 
     @property
     def is_final(self) -> bool:
@@ -90,7 +93,7 @@ class Record:
         self._version = _version(body)
         found = dict(body.get("status") or {})
         if found != self.status:
-            self.status = found
+            self.status, self.written_at = found, _beat(found)
             raise errors.ConflictError("The status was written by another operator, or its answer was lost", status=409)
 
     @property
@@ -101,6 +104,12 @@ class Record:
 
 def _version(body: Mapping[str, Any]) -> str:
     return str(body["metadata"].get("resourceVersion", ""))
+
+
+def _beat(status: Mapping[str, Any]) -> datetime.datetime | None:
+    """When an operator last wrote it; None if it does not say. Another one's clock may be ahead of ours."""
+    beat = status.get("heartbeatTime")
+    return min(datetime.datetime.fromisoformat(beat), datetime.datetime.now(datetime.UTC)) if beat else None
 
 
 def _phase(status: Mapping[str, Any]) -> str | None:

@@ -21,7 +21,7 @@ from agentrun_operator import facts, models
 from agentrun_operator.runner import agents, versions, words
 from agentrun_operator.status import guard
 
-_EXPECTED_SECONDS = 5.0
+_EXPECTED_SECONDS = 60.0  # in a rush kopf takes long until it has a run followed, and then not in their order
 _NOTICE_SECONDS = 3.0  # what a kubelet takes at most to learn that a pod is gone, and to begin to end it
 _CATCH_UP_SECONDS = 1.0  # a watch is some milliseconds late; one that shows nothing for so long may be broken
 
