@@ -8,7 +8,7 @@ from typing import Any, cast
 import kopf
 import pytest
 
-from agentrun_operator import models, names, runner, settings
+from agentrun_operator import facts, models, names, runner, settings
 from agentrun_operator.handlers import runs
 from tests import builders, deps, fakes, scenes
 
@@ -66,6 +66,24 @@ async def test_who_does_not_come_is_not_waited_for_for_ever(monkeypatch: pytest.
     assert world.busy_with(second) == ""
     world.leave(second)
     assert getattr(world, "_agents") == {}  # noqa: B009 - there is no other way to see that nothing is kept
+
+
+async def test_who_looks_into_a_job_without_a_run_does_not_overtake(scene: scenes.Scene) -> None:
+    """The run before has ended, and the watch still shows its Job as live: whoever looks into that finds none."""
+    done = scene.add("a", status={"phase": "Succeeded", "completionTime": builders.CREATED})
+    job = builders.job(done, uid="of-a", conditions={"Complete": ""}, resourceVersion=scene.kube.next_version())
+    scene.kube.jobs["team-a", job["metadata"]["name"]] = job
+    scene.world.saw_job(facts.parse_job(builders.job(done, uid="of-a", resourceVersion="1")))
+    scene.add("b")
+    scene.add("c")
+    expect(scene.world, models.AgentRun.parse(scene.run("b")))
+    last = scene.start("c")
+    await scene.until(lambda: "AgentRun b" in scene.status("c").get("message", ""))
+    assert "list_jobs" in scene.kube.verbs()
+    assert "create_job" not in scene.kube.verbs()
+    scene.start("b")
+    await scene.job("b")
+    assert not last.done()
 
 
 async def test_one_that_is_suspended_by_now_holds_nobody_up() -> None:

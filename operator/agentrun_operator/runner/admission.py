@@ -66,6 +66,9 @@ async def _find_or_publish(deps: Deps, run: models.AgentRun) -> facts.JobFacts |
     stray = _find_stray(jobs, pods)
     if stray:
         return stray
+    ahead = deps.world.ahead(run)  # who came to look into a Job without a run, and found none, has not come first
+    if ahead:
+        return ahead
     await _clear(deps, jobs)
     return await _publish(deps, run)
 

@@ -101,6 +101,10 @@ class World:
         job = self.job_of(run)
         if job is not None and not job.gone:
             return ""  # it stands in the row by its Job; a run that comes first by priority waits for that
+        return self.ahead(run)
+
+    def ahead(self, run: models.AgentRun) -> str:
+        """The run without a Job that comes before this one in the agent's queue, in words; "" if there is none."""
         mine = _place(run)
         agent = self._agents[run.agent_key]
         first = min(itertools.chain(agent.waiting.values(), agent.expected.values()), default=mine)
