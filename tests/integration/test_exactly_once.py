@@ -119,8 +119,8 @@ def overlaps(events: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     return found
 
 
-def test_a_pod_that_outlives_its_job_keeps_the_agent(site: harness.Site) -> None:
-    """Somebody deletes the Job; its agent works on for a while. The next run of that agent waits for the pod."""
+def bereave(site: harness.Site) -> kubelet.Pod:
+    """Somebody deletes the Job of the run *first*, but not its pod, and the run *next* of the same agent waits."""
     site.start_operator()
     site.create("first")
     pod = kubelet.Pod(site, "first")
@@ -133,25 +133,21 @@ def test_a_pod_that_outlives_its_job_keeps_the_agent(site: harness.Site) -> None
     waiting = site.wait_status("next", message=lambda text: text and "although its Job is over" in text)
     assert waiting["phase"] == "Queued"
     assert site.list("jobs") == []
+    return pod
+
+
+def test_a_pod_that_outlives_its_job_keeps_the_agent(site: harness.Site) -> None:
+    """Its agent works on for a while. The next run of that agent waits for the pod."""
+    pod = bereave(site)
     pod.vanish()
 
     site.wait_status("next", job=bool)
-    status = site.wait_phase("first", *_ENDED)
-    assert status["error"]["code"] == "k8s_job_deleted_externally"
+    assert site.wait_phase("first", *_ENDED)["error"]["code"] == "k8s_job_deleted_externally"
 
 
 def test_a_pod_that_was_removed_by_force_keeps_the_agent_for_a_while(site: harness.Site) -> None:
     """First its Job, then the pod: Kubernetes has forgotten it, and its node may be a moment from ending the agent."""
-    site.start_operator()
-    site.create("first")
-    pod = kubelet.Pod(site, "first")
-    pod.run()
-    job = site.wait_status("first", phase="Running")["job"]["name"]
-    site.create("next")
-    site.wait_phase("next", "Queued")
-
-    site.kubectl.run("delete", "job", job, "-n", site.namespace, "--cascade=orphan")
-    site.wait_status("next", message=lambda text: text and "although its Job is over" in text)
+    pod = bereave(site)
     force = ("--grace-period=0", "--force", "--wait=false")
     site.kubectl.run("delete", "pod", pod.name, "-n", site.namespace, *force)
     waiting = site.wait_status("next", message=lambda text: text and "was removed by force" in text)
