@@ -133,6 +133,7 @@ DELETING_JOB = job(deleting=True)
 COMPLETE = job(conditions={"Complete": "CompletionsReached"})
 FAILED = job(conditions={"Failed": ("BackoffLimitExceeded", "Job has reached the specified backoff limit")})
 GONE = job(gone=True)
+STARTED = job(start_time=builders.CREATED)
 STARTING = pod(main=builders.waiting("ContainerCreating"))
 RUNNING = pod("Running", main=builders.running())
 LEAVING = pod("Running", main=builders.running(), deleting=at(60).isoformat())
@@ -213,11 +214,12 @@ STARTS = {
     "its pod is being prepared": Step(seen=Seen(now=at(1), job=JOB, pod=STARTING), action=Action.WAIT, phase="Pending", reason="Starting", look=5),
     "the agent runs": Step(seen=Seen(now=at(2), job=JOB, pod=RUNNING), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "it runs for a week": Step(seen=Seen(now=at(604800), job=JOB, pod=RUNNING), action=Action.WAIT, phase="Running", reason="Running", look=5),
-    "no pod for almost pendingSeconds": Step(seen=Seen(now=at(599.9), job=JOB), action=Action.WAIT, phase="Pending", reason="Starting", look=5),
-    "no pod for pendingSeconds": Step(seen=Seen(now=at(600), job=JOB), action=Action.STOP, phase="Pending", reason="StartFailed", code=Code.POD_SCHEDULE_FAILED, look=5),
+    "held for long, and its controller has not seen that it was started": Step(seen=Seen(now=at(87000), job=JOB), action=Action.WAIT, phase="Pending", reason="Starting", look=5),
+    "no pod for almost pendingSeconds": Step(seen=Seen(now=at(599.9), job=STARTED), action=Action.WAIT, phase="Pending", reason="Starting", look=5),
+    "no pod for pendingSeconds": Step(seen=Seen(now=at(600), job=STARTED), action=Action.STOP, phase="Pending", reason="StartFailed", code=Code.POD_SCHEDULE_FAILED, look=5),
     "the Job's age is not known": Step(seen=Seen(now=at(9999), job=job(creationTimestamp=None)), action=Action.WAIT, phase="Pending", reason="Starting", look=5),
-    "no node for almost pendingSeconds": Step(seen=Seen(now=at(599.9), job=JOB, pod=NO_NODE), action=Action.WAIT, phase="Pending", reason="Unschedulable", look=5),
-    "no node for pendingSeconds": Step(seen=Seen(now=at(600), job=JOB, pod=NO_NODE), action=Action.STOP, phase="Pending", reason="StartFailed", code=Code.UNSCHEDULABLE, look=5),
+    "no node for almost pendingSeconds": Step(seen=Seen(now=at(599.9), job=STARTED, pod=NO_NODE), action=Action.WAIT, phase="Pending", reason="Unschedulable", look=5),
+    "no node for pendingSeconds": Step(seen=Seen(now=at(600), job=STARTED, pod=NO_NODE), action=Action.STOP, phase="Pending", reason="StartFailed", code=Code.UNSCHEDULABLE, look=5),
     "no node, confirmed, but nodes may come": Step(seen=Seen(now=at(500), job=JOB, pod=NO_NODE, written=live(10, pod=NO_NODE), written_at=at(400)), action=Action.WAIT, look=5),
     "no image, seen for the first time": Step(seen=Seen(now=at(9), job=JOB, pod=NO_IMAGE), action=Action.WAIT, phase="Pending", reason="ErrImagePull", look=5),
     "no image, almost confirmed": Step(seen=Seen(now=at(64.9), job=JOB, pod=NO_IMAGE, written=live(50, pod=NO_IMAGE), written_at=at(50)), action=Action.WAIT, look=5) ,
@@ -384,7 +386,7 @@ def test_the_limits_are_those_of_the_run_and_of_the_settings() -> None:
     config = CONFIG.model_copy(update={"start_confirm_seconds": 1.0})
     seen = [
         Seen(now=at(7), trouble="no", trouble_since=at(0)),
-        Seen(now=at(7), job=JOB),
+        Seen(now=at(7), job=STARTED),
         Seen(now=at(92), job=JOB, pod=RUNNING, log=said(RESULT)),
         Seen(now=at(6), job=JOB, pod=NO_IMAGE, written=live(5, pod=NO_IMAGE)),
     ]

@@ -251,7 +251,9 @@ def _start_failure(run: models.AgentRun, seen: Observed, config: settings.Settin
     if seen.job is None or seen.job.suspended or _has_started(seen.pod):
         return None
     confirmed = conditions.condition_age(seen.written, models.ConditionType.POD_READY, state.reason, seen.now)
-    late = _age(seen.job.started_at or seen.job.created_at, seen.now) >= run.spec.timeouts.pending_seconds
+    # A Job may have been held for long, and has no time of its start before its controller has seen that.
+    waited = _age(seen.job.started_at, seen.now) if seen.job.started_at else confirmed
+    late = waited >= run.spec.timeouts.pending_seconds
     if not late and not (state.hopeless and confirmed >= config.start_confirm_seconds):
         return None
     verdict = forensics.diagnose(fields.facts_for_verdict(run, seen))
