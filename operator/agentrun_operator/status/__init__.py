@@ -319,7 +319,5 @@ def _progress_interval(seen: Observed, config: settings.Settings) -> float:
 
 
 def _age(timestamp: str, now: datetime.datetime) -> float:
-    """Seconds since an RFC 3339 time; 0 for an empty one."""
-    if not timestamp:
-        return 0
+    """Seconds since an RFC 3339 time."""
     return (now - datetime.datetime.fromisoformat(timestamp)).total_seconds()
