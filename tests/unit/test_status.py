@@ -4,6 +4,7 @@
 
 import dataclasses
 import datetime as dt
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -407,17 +408,32 @@ def test_many_live_runs_share_the_writes(live_runs: int, look: float) -> None:
     """progress_writes_per_second bounds those of all runs together; limits and heartbeat are looked at all the same."""
     seen = Seen(now=at(9), job=JOB, pod=RUNNING, live_runs=live_runs)
     assert status.plan(RUN, seen, CONFIG).look_again == look
-    busy = dataclasses.replace(
-        QUIET,
-        now=at(50 + live_runs / 10),
-        written=live(50, pod=RUNNING),
-        written_at=at(50),
-        log=said(TURN, grown=40),
-        live_runs=live_runs,
-    )
-    assert status.plan(RUN, busy, CONFIG).write is not None or live_runs < 50
-    earlier = dataclasses.replace(busy, now=at(50 + max(4.9, min(live_runs / 10, 149) - 0.1)))
-    assert status.plan(RUN, earlier, CONFIG).write is None
+
+
+@pytest.mark.parametrize("live_runs", [0, 50, 55, 100, 1000])
+def test_runs_that_began_together_do_not_write_together(live_runs: int) -> None:
+    """Each has its turn: not one writes before the interval is over, and each has its share."""
+    every = max(5, live_runs / 10)
+    times = []
+    for number in range(50):
+        quiet = dataclasses.replace(QUIET, job=dataclasses.replace(JOB, uid=f"job-{number}"), live_runs=live_runs)
+        first = status.plan(RUN, quiet, CONFIG).write
+        assert first is not None
+        moments = [50.0]
+        while moments[-1] < 50 + 20 * every:
+            seen = dataclasses.replace(quiet, written={**first, "logBytes": 1}, written_at=at(moments[-1]))
+            look, plan = moments[-1], status.Plan(action=status.Action.WAIT, look_again=0)
+            while plan.write is None:
+                assert plan.look_again <= 30
+                look += plan.look_again
+                plan = status.plan(RUN, dataclasses.replace(seen, now=at(look)), CONFIG)
+            moments.append(look)
+        pauses = [late - early for early, late in itertools.pairwise(moments)]
+        assert min(pauses) >= 4.99
+        assert max(pauses) <= every + 5.1
+        assert sum(pauses) / len(pauses) == pytest.approx(every, rel=0.1)
+        times.append(moments[2])
+    assert max(times) - min(times) > 0.9 * every or live_runs < 100
 
 
 @pytest.mark.parametrize(("since", "look"), [(0, 5), (1, 4), (4.9, 0.1), (4.99, 0.05)])

@@ -18,6 +18,7 @@ Rules that the ladder keeps:
 import dataclasses
 import datetime
 import enum
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ _ORPHAN_POD_SECONDS = 60
 _SLOW_LOOK_SECONDS = 30
 _PROMPT_LOOK_SECONDS = 5  # Secrets and ConfigMaps are not watched: that would take the right to read them all
 _QUICK_LOOK_SECONDS = 0.05  # the least, so that a progress interval of 0 is no busy loop
+_EARLY_SECONDS = 1.0  # a run that wrote so shortly before its turn has had it
 
 
 class Action(enum.StrEnum):
@@ -303,19 +305,36 @@ def _write(after: Mapping[str, Any], seen: Observed, config: settings.Settings, 
     """Write at once what people and programs wait for; let progress gather; keep the heartbeat."""
     changed = fields.changed(seen.written, after)
     since = (seen.now - seen.written_at).total_seconds() if seen.written_at else float("inf")
-    urgent = fields.urgent(seen.written, after)
-    interval = _progress_interval(seen, config)
-    progressed = bool(changed - {"heartbeatTime"}) and since >= interval
+    left = _until_progress(seen, config)
+    progressed = bool(changed - {"heartbeatTime"}) and left <= 0
     heartbeat = "heartbeatTime" in changed and since >= config.heartbeat_seconds
-    if urgent or progressed or heartbeat:
+    if fields.urgent(seen.written, after) or progressed or heartbeat:
         return Plan(action=Action.WAIT, write=after, look_again=max(look_again, _QUICK_LOOK_SECONDS))
-    gathering = interval - since if changed - {"heartbeatTime"} else look_again
+    gathering = left if changed - {"heartbeatTime"} else look_again
     return Plan(action=Action.WAIT, look_again=max(min(look_again, gathering), _QUICK_LOOK_SECONDS))
 
 
 def _progress_interval(seen: Observed, config: settings.Settings) -> float:
     """Seconds between two writes of a run's live progress, so that those of all runs together stay bounded."""
     return max(config.progress_interval_seconds, seen.live_runs / config.progress_writes_per_second)
+
+
+def _until_progress(seen: Observed, config: settings.Settings) -> float:
+    """Seconds until the next write of a run's live progress.
+
+    When there are so many runs that they have to share the writes, each has its turn at times of its own: those that
+    began together would write together ever after.
+    """
+    if seen.written_at is None:
+        return 0
+    since = (seen.now - seen.written_at).total_seconds()
+    interval, every = config.progress_interval_seconds, _progress_interval(seen, config)
+    if every <= interval or seen.job is None:
+        return interval - since
+    turn = zlib.crc32(seen.job.uid.encode()) / 2**32 * every
+    passed = (seen.now.timestamp() - turn) % every  # seconds since its last turn
+    took_it = since <= passed + _EARLY_SECONDS
+    return max(interval - since, every - passed if took_it else 0)
 
 
 def _age(timestamp: str, now: datetime.datetime) -> float:
