@@ -271,6 +271,7 @@ class FakeKube:
         body = self.runs.get((run.namespace, run.name))
         if body is not None and body["metadata"]["uid"] == run.uid:
             body["spec"] = {**body["spec"], "cancel": True}
+            body["metadata"]["generation"] = body["metadata"].get("generation", 1) + 1
             if replaced_by:
                 body["metadata"]["annotations"] = {names.ANNOTATION_REPLACED_BY: replaced_by}
             body["metadata"]["resourceVersion"] = self.next_version()

@@ -76,6 +76,7 @@ class Scene:
         """Change an AgentRun; its supervisors are woken as by the watch."""
         body = self.run(name)
         body["spec"] = {**body["spec"], **spec}
+        body["metadata"]["generation"] += 1
         if deleted:
             body["metadata"]["deletionTimestamp"] = builders.CREATED
         body["metadata"]["resourceVersion"] = self.kube.next_version()

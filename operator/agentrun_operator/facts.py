@@ -6,7 +6,9 @@ keeps two such values, so they hold a few hundred bytes, never the object itself
 """
 
 import dataclasses
+import functools
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -173,28 +175,28 @@ def parse_job(body: Mapping[str, Any]) -> JobFacts:
     owner = _controller(meta)
     annotations = shapes.mapping(meta.get("annotations"))
     status = shapes.mapping(body.get("status"))
-    namespace = shapes.text(meta.get("namespace"))
+    namespace = shapes.word(meta.get("namespace"))
     return JobFacts(
-        name=shapes.text(meta.get("name")),
+        name=shapes.word(meta.get("name")),
         namespace=namespace,
-        uid=shapes.text(meta.get("uid")),
-        owner_uid=shapes.text(owner.get("uid")),
-        owner_name=shapes.text(owner.get("name")),
+        uid=shapes.word(meta.get("uid")),
+        owner_uid=shapes.word(owner.get("uid")),
+        owner_name=shapes.word(owner.get("name")),
         agent_key=_agent_key(namespace, labels),
         version=shapes.text(meta.get("resourceVersion")),
         attempt=_attempt(shapes.text(labels.get(names.LABEL_ATTEMPT))),
-        made_for=shapes.text(annotations.get(names.ANNOTATION_RUN)),
-        task=shapes.text(labels.get(names.LABEL_TASK_ID)),
-        session=shapes.text(labels.get(names.LABEL_SESSION_ID)),
-        gate=shapes.text(annotations.get(names.ANNOTATION_HELD)),
-        reattached_from=shapes.text(annotations.get(names.ANNOTATION_REATTACHED_FROM)),
-        log_path=shapes.text(annotations.get(names.ANNOTATION_LOG_PATH)),
-        created_at=shapes.text(meta.get("creationTimestamp")),
-        started_at=shapes.text(status.get("startTime")),
+        made_for=shapes.word(annotations.get(names.ANNOTATION_RUN)),
+        task=shapes.word(labels.get(names.LABEL_TASK_ID)),
+        session=shapes.word(labels.get(names.LABEL_SESSION_ID)),
+        gate=shapes.word(annotations.get(names.ANNOTATION_HELD)),
+        reattached_from=shapes.word(annotations.get(names.ANNOTATION_REATTACHED_FROM)),
+        log_path=shapes.word(annotations.get(names.ANNOTATION_LOG_PATH)),
+        created_at=shapes.word(meta.get("creationTimestamp")),
+        started_at=shapes.word(status.get("startTime")),
         suspended=shapes.mapping(body.get("spec")).get("suspend") is True,
         prompt_metrics=_counts(shapes.text(annotations.get(names.ANNOTATION_PROMPT_METRICS))),
         deleting=bool(meta.get("deletionTimestamp")),
-        finalizers=tuple(shapes.text(entry) for entry in shapes.sequence(meta.get("finalizers"))),
+        finalizers=tuple(shapes.word(entry) for entry in shapes.sequence(meta.get("finalizers"))),
         conditions=_conditions(status),
     )
 
@@ -204,23 +206,23 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
     meta = shapes.mapping(body.get("metadata"))
     labels = shapes.mapping(meta.get("labels"))
     status = shapes.mapping(body.get("status"))
-    namespace = shapes.text(meta.get("namespace"))
+    namespace = shapes.word(meta.get("namespace"))
     containers = [_container(shapes.mapping(c)) for c in shapes.sequence(status.get("containerStatuses"))]
     spec = shapes.mapping(body.get("spec"))
     grace = shapes.number(spec.get("terminationGracePeriodSeconds"))
     return PodFacts(
-        name=shapes.text(meta.get("name")),
-        uid=shapes.text(meta.get("uid")),
+        name=shapes.word(meta.get("name")),
+        uid=shapes.word(meta.get("uid")),
         namespace=namespace,
         version=shapes.text(meta.get("resourceVersion")),
         # The label stays when the Job is deleted in such a way that its pod loses its owner.
-        job_uid=shapes.text(_controller(meta).get("uid")) or shapes.text(labels.get(_LABEL_JOB_UID)),
+        job_uid=shapes.word(_controller(meta).get("uid")) or shapes.word(labels.get(_LABEL_JOB_UID)),
         agent_key=_agent_key(namespace, labels),
-        phase=shapes.text(status.get("phase")) or "Pending",
-        node=shapes.text(spec.get("nodeName")),
-        reason=shapes.text(status.get("reason")),
+        phase=shapes.word(status.get("phase")) or "Pending",
+        node=shapes.word(spec.get("nodeName")),
+        reason=shapes.word(status.get("reason")),
         message=shapes.text(status.get("message")),
-        deletion_time=shapes.text(meta.get("deletionTimestamp")),
+        deletion_time=shapes.word(meta.get("deletionTimestamp")),
         grace_seconds=GRACE_SECONDS if grace is None else grace,
         conditions=_conditions(status),
         init=tuple(_container(shapes.mapping(c)) for c in shapes.sequence(status.get("initContainerStatuses"))),
@@ -230,7 +232,7 @@ def parse_pod(body: Mapping[str, Any]) -> PodFacts:
 
 def _agent_key(namespace: str, labels: Mapping[str, Any]) -> str:
     company, agent = (shapes.text(labels.get(key)) for key in names.AGENT_LABELS)
-    return names.agent_key(namespace, company, agent)
+    return sys.intern(names.agent_key(namespace, company, agent))
 
 
 def _attempt(text: str) -> int:
@@ -250,31 +252,37 @@ def _container(status: Mapping[str, Any]) -> ContainerFacts:
     waiting = shapes.mapping(state.get("waiting"))
     ended = shapes.mapping(state.get("terminated"))
     return ContainerFacts(
-        name=shapes.text(status.get("name")),
+        name=shapes.word(status.get("name")),
         running="running" in state,
         terminated="terminated" in state,
-        waiting_reason=shapes.text(waiting.get("reason")),
+        waiting_reason=shapes.word(waiting.get("reason")),
         waiting_message=shapes.text(waiting.get("message")),
         exit_code=shapes.number(ended.get("exitCode")),
         signal=shapes.number(ended.get("signal")) or 0,
-        reason=shapes.text(ended.get("reason")),
+        reason=shapes.word(ended.get("reason")),
         message=shapes.text(ended.get("message")),
-        started_at=shapes.text(ended.get("startedAt") or shapes.mapping(state.get("running")).get("startedAt")),
-        finished_at=shapes.text(ended.get("finishedAt")),
+        started_at=shapes.word(ended.get("startedAt") or shapes.mapping(state.get("running")).get("startedAt")),
+        finished_at=shapes.word(ended.get("finishedAt")),
     )
 
 
 def _conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
     return tuple(
-        Condition(
-            type=shapes.text(c.get("type")),
-            status=shapes.text(c.get("status")),
-            reason=shapes.text(c.get("reason")),
-            message=shapes.text(c.get("message")),
-            since=shapes.text(c.get("lastTransitionTime")) if c.get("type") == "Failed" else "",
+        _condition(
+            shapes.text(c.get("type")),
+            shapes.text(c.get("status")),
+            shapes.text(c.get("reason")),
+            shapes.text(c.get("message")),
+            shapes.text(c.get("lastTransitionTime")) if c.get("type") == "Failed" else "",
         )
         for c in map(shapes.mapping, shapes.sequence(status.get("conditions")))
     )
+
+
+@functools.lru_cache(maxsize=512)
+def _condition(kind: str, status: str, reason: str, message: str, since: str) -> Condition:
+    """A run's Job and pod have seven of them, which are the same as those of all other runs."""
+    return Condition(type=kind, status=status, reason=reason, message=message, since=since)
 
 
 def _controller(meta: Mapping[str, Any]) -> Mapping[str, Any]:

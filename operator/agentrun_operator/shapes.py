@@ -32,6 +32,11 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def word(value: object) -> str:
+    """``text(value)``, held only once: for what stands in many objects, such as ids, names and reasons."""
+    return sys.intern(text(value))
+
+
 def share(value: object) -> Any:  # noqa: ANN401 - JSON, with the same types
     """Have an object, in place, hold each short text only once with all others: field names are half of its size."""
     if isinstance(value, dict):

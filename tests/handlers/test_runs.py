@@ -117,7 +117,7 @@ async def test_a_change_of_the_object_wakes_its_supervisor(daemon: Daemon) -> No
     """spec.cancel is seen at once, not at the next look."""
     await daemon.running()
     daemon.raw["spec"]["cancel"] = True
-    daemon.raw["metadata"]["resourceVersion"] = daemon.kube.next_version()
+    daemon.raw["metadata"] |= {"generation": 2, "resourceVersion": daemon.kube.next_version()}
     event = {"type": "MODIFIED", "object": daemon.raw}
     await runs.saw(event=event, uid=builders.RUN_UID, memo=daemon.memo)  # type: ignore[arg-type]  # a raw event
     await daemon.until(lambda: "delete_job" in daemon.kube.verbs())

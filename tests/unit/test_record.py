@@ -42,6 +42,7 @@ class Scene:
     def change(self, **spec: Any) -> None:
         """Somebody changes the spec."""
         self.body["spec"] = {**self.body["spec"], **spec}
+        self.body["metadata"]["generation"] += 1
         self.body["metadata"]["resourceVersion"] = str(int(self.body["metadata"]["resourceVersion"]) + 1)
 
 
@@ -247,7 +248,9 @@ async def test_what_was_found_after_a_conflict_counts_until_the_watch_has_come_t
     assert mine.run().spec.cancel is True
     body.update(scene.seen())
     body["spec"] = {**body["spec"], "suspend": True}
-    assert (mine.run().spec.cancel, mine.run().spec.suspend) == (True, False)  # the same version: read once
+    assert (mine.run().spec.cancel, mine.run().spec.suspend) == (True, False)  # the same spec: read once
     body["metadata"]["resourceVersion"] = str(int(body["metadata"]["resourceVersion"]) + 1)
+    assert mine.run().spec.suspend is False  # another version, be it of the status
+    body["metadata"]["generation"] += 1
     assert mine.run().spec.suspend is True
     await mine.write(DONE)

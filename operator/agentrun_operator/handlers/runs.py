@@ -23,7 +23,7 @@ def is_followed(status: Mapping[str, Any], body: Mapping[str, Any], memo: runner
 
 async def saw(event: kopf.RawEvent, uid: str, memo: runner.Deps, **_: Any) -> None:
     """The AgentRun changed (spec.cancel, retention, deletion): its supervisor and the caretaker have to look."""
-    runner.slim(cast("dict[str, Any]", event["object"]))
+    runner.slim(memo, cast("dict[str, Any]", event["object"]))
     if not runner.is_ours(memo, event["object"]):
         return
     # The task is the object's own, with kopf's words about it, and with its daemon.

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import aiohttp
+import msgspec
 
 from agentrun_operator import errors, facts, names
 from agentrun_operator.kube import refusal, wire
@@ -23,6 +24,16 @@ _MERGE_PATCH = "application/merge-patch+json"
 _METADATA_ONLY = f"{wire.JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _HELD = f"/metadata/annotations/{names.ANNOTATION_HELD.replace('/', '~1')}"  # as JSON pointers
 _QUEUE = f"/metadata/labels/{names.LABEL_QUEUE.replace('/', '~1')}"
+
+
+class _Metadata(msgspec.Struct):
+    version: str = msgspec.field(name="resourceVersion")
+
+
+class _Written(msgspec.Struct):
+    """An object of which only the new version matters."""
+
+    metadata: _Metadata
 
 
 class HttpKubeClient(wire.Wire):
@@ -131,10 +142,12 @@ class HttpKubeClient(wire.Wire):
             {"op": "add", "path": "/status", "value": status},
         ]
         try:
-            answer = await self._request("PATCH", f"{_run_path(run)}/status", body=patch, content_type=_JSON_PATCH)
+            answer = await self._request_as(
+                _Written, "PATCH", f"{_run_path(run)}/status", body=patch, content_type=_JSON_PATCH
+            )
         except errors.RejectedError as e:
             raise refusal.failed_test(e, f"AgentRun {run.name} has changed") or e from e
-        return str(answer["metadata"]["resourceVersion"])
+        return answer.metadata.version
 
     async def list_run_uids(self, namespace: str = "") -> set[str]:
         return {metadata["uid"] for metadata in await self.list_run_metadata(namespace)}

@@ -5,7 +5,7 @@ import errno
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from urllib import parse
 
 import aiohttp
@@ -17,6 +17,7 @@ from agentrun_operator import errors
 from agentrun_operator.kube import meter, refusal, retry_after
 
 JSON = "application/json"
+_T = TypeVar("_T")
 
 _UNAUTHORIZED = 401
 # The API server sends a bookmark every minute. A watch that is silent for longer is opened anew: nobody can tell one
@@ -90,9 +91,15 @@ class Wire:
         content_type: str = JSON,
         accept: str = JSON,
     ) -> dict[str, Any]:
-        response = await self._send(method, path, query=query, body=body, content_type=content_type, accept=accept)
+        return await self._request_as(
+            dict[str, Any], method, path, query=query, body=body, content_type=content_type, accept=accept
+        )
+
+    async def _request_as(self, kind: type[_T], method: str, path: str, **request: Any) -> _T:
+        """The answer as msgspec reads it for that type: of a large object, perhaps only a little is wanted."""
+        response = await self._send(method, path, **request)
         try:
-            return msgspec.json.decode(await response.read(), type=dict[str, Any])
+            return msgspec.json.decode(await response.read(), type=kind)
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as e:
             raise errors.UnavailableError(f"{method} {path}: the answer could not be read: {describe(e)}") from e
 

@@ -7,6 +7,8 @@ models into ``crds/``: descriptions, defaults, bounds, patterns and enums come f
 Models never contact anything and never fix an object up: what does not validate is refused with field, value and fix.
 """
 
+import functools
+import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -37,6 +39,7 @@ from agentrun_operator.models.inputs import (
     Wake,
     Workspace,
 )
+from agentrun_operator.models.sharing import share
 from agentrun_operator.models.spec import AgentRunSpec
 from agentrun_operator.models.status import (
     AgentRunStatus,
@@ -89,6 +92,7 @@ __all__ = [
     "Wake",
     "Workspace",
     "problems",
+    "share",
 ]
 
 
@@ -154,10 +158,10 @@ class AgentRun(base.Model):
         """Number of the attempt, from 0."""
         return self.status.attempt or 0
 
-    @property
+    @functools.cached_property
     def agent_key(self) -> str:
         """Identity of the agent for "at most one live run"."""
-        return names.agent_key(self.metadata.namespace, self.spec.company_id, self.spec.agent.id)
+        return sys.intern(names.agent_key(self.metadata.namespace, self.spec.company_id, self.spec.agent.id))
 
     @property
     def is_final(self) -> bool:

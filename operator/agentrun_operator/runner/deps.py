@@ -50,6 +50,7 @@ class Deps:
     # the API server can do goes into making Jobs: each that is started brings it more work, by a pod and its node.
     making: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_MADE))
     starting: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_STARTED))
+    written: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # statuses, by the runs' uids
     logins: Logins = dataclasses.field(default_factory=Logins)
     resync: Resync = dataclasses.field(default_factory=Resync)
     tasks: list[asyncio.Task[None]] = dataclasses.field(default_factory=list)
@@ -98,13 +99,18 @@ def named(body: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def slim(body: dict[str, Any]) -> None:
+def slim(deps: Deps, body: dict[str, Any]) -> None:
     """Make an AgentRun (as JSON) small, in place: kopf keeps it for as long as the run is live.
 
-    Who wrote which field is more than half of it, and the rest is mostly the same names and words as in all others.
+    Who wrote which field is more than half of it, its status is mostly the one that was written here, and the rest
+    mostly the same names and words as in all others.
     """
     body["metadata"].pop("managedFields", None)
+    status = body.pop("status", None)
     shapes.share(body)
+    if status is not None:
+        written = deps.written.get(body["metadata"]["uid"])
+        body["status"] = written if status == written else shapes.share(status)
 
 
 async def look_around(deps: Deps) -> None:

@@ -29,7 +29,7 @@ class Record:
         self._read = read
         self._version = ""
         self._fetched: Mapping[str, Any] | None = None
-        self._shown: tuple[str, models.AgentRun] | None = None  # a version, and what it was read as
+        self._shown: tuple[tuple[Any, ...], models.AgentRun] | None = None  # what can change of it, and what it says
         self.status: dict[str, Any] = dict(read().get("status") or {})
         self.written_at = _beat(self.status)  # an operator that starts goes on with the pace of the one before it
 
@@ -50,11 +50,14 @@ class Record:
     def run(self) -> models.AgentRun:
         """The run as its present attempt is. Raises InvalidRunError."""
         body = self.body
-        version = _version(body)
-        if self._shown is None or not version or self._shown[0] != version:
-            # Of the status, only what was written here counts; so that of the watch is not even looked at.
-            shown = {key: value for key, value in body.items() if key != "status"}
-            self._shown = version, models.AgentRun.parse(shown)
+        meta = body["metadata"]
+        # Each status makes another version of the object, and is not looked at: only what was written here counts.
+        matters = meta.get("generation"), meta.get("deletionTimestamp"), meta.get("annotations")
+        if self._shown is None or self._shown[0] != matters:
+            self._shown = (
+                matters,
+                models.share(models.AgentRun.parse({key: body[key] for key in body if key != "status"})),
+            )
         return attempts.current(self._shown[1], self.status)
 
     async def write(self, after: Mapping[str, Any] | None) -> None:
@@ -69,6 +72,7 @@ class Record:
             self._version = await self._deps.client.write_run_status(self._ref, after, version=self._version)
         _log.debug("status_written", fields=sorted(fields.changed(self.status, after)))
         before, self.status = self.status, dict(after)
+        self._deps.written[self._ref.uid] = self.status
         self.written_at = datetime.datetime.now(datetime.UTC)
         self._deps.meters.wrote(self._ref.uid, before, self.status)
         self._deps.tracer.wrote(self.body, before, self.status)

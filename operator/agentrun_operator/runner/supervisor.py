@@ -84,6 +84,7 @@ class Supervisor:
         finally:
             self._deps.world.leave(run)
             self._deps.meters.leave(run.metadata.uid)
+            self._deps.written.pop(run.metadata.uid, None)
             self._log.close()
 
     def _begin(self, run: models.AgentRun) -> None:

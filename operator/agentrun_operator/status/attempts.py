@@ -24,7 +24,10 @@ def current(run: models.AgentRun, written: Mapping[str, Any]) -> models.AgentRun
     ``written`` is the status as the operator last wrote it, which the watch may not have shown yet.
     """
     number = int(written.get("attempt") or 0)
-    known = {"attempt": number, "reattached_from": written.get("reattachedFrom")}
+    adopted_from = written.get("reattachedFrom")
+    if (number, adopted_from) == (0, run.status.reattached_from) and not run.attempt:
+        return run  # as nearly all are: no copy for each look at each of them
+    known = {"attempt": number, "reattached_from": adopted_from}
     update: dict[str, Any] = {"status": run.status.model_copy(update=known)}
     if number:
         update["spec"] = run.spec.model_copy(update={"session": _session(run, written)})
