@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import dataclasses
 import pathlib
 import types
@@ -249,3 +250,17 @@ async def test_when_the_operator_exits_during_a_deletion_the_next_one_finishes_i
     with pytest.raises(asyncio.CancelledError):
         await daemon.task
     assert daemon.status["reason"] == "Deleting"
+
+
+async def test_a_status_is_held_once(daemon: Daemon) -> None:
+    """What the watch shows of it is mostly what was written here; what others wrote is theirs."""
+    await daemon.running()
+    written = daemon.memo.written[builders.RUN_UID]
+    theirs = {**written, "message": "Written by another operator."}
+    for shown, same in ((written, True), (theirs, False)):
+        seen = {**copy.deepcopy(daemon.raw), "status": copy.deepcopy(shown)}
+        await runs.saw(event={"type": "MODIFIED", "object": seen}, uid="another", memo=daemon.memo)  # type: ignore[arg-type]
+        assert seen["status"] == shown
+        assert (seen["status"] is written) is same
+    daemon.remove_job()
+    await daemon.until(lambda: builders.RUN_UID not in daemon.memo.written)

@@ -246,6 +246,15 @@ def test_the_number_is_that_of_the_record() -> None:
     assert [attempts.current(mine, written).attempt for written in ({}, {"attempt": 1}, {"attempt": 2})] == [0, 1, 2]
 
 
+def test_a_first_attempt_is_not_copied() -> None:
+    """An operator asks at each look at each of its runs."""
+    mine = models.AgentRun.parse(builders.agent_run())
+    assert attempts.current(mine, {"phase": "Running"}) is mine
+    assert attempts.current(mine, {"attempt": 1}) is not mine
+    assert attempts.current(attempts.current(mine, {"attempt": 1}), {}).attempt == 0
+    assert attempts.current(mine, {"reattachedFrom": "lost"}).status.reattached_from == "lost"
+
+
 def test_a_resumed_attempt_is_built_as_one() -> None:
     """``--resume``, and neither bootstrap nor instructions, which the session has already."""
     given: Body = {"prompt": {"text": "Main.", "bootstrap": "Begin."}, "job": {"image": "agent:1"}}

@@ -114,3 +114,33 @@ async def test_metrics_are_shown_while_the_operator_works(monkeypatch: pytest.Mo
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", kopf.port))
+
+
+def test_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large block is a mapping of its own also after the first was let go of; without glibc nothing happens."""
+    code = """
+import ctypes
+from agentrun_operator.cli import operator
+
+class Info(ctypes.Structure):  # malloc.h, mallinfo2
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks mapped hblkhd a b c d e".split()]
+
+def mapped():
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = Info
+    return mallinfo().mapped
+
+def grows():
+    first = bytearray(1 << 20)
+    del first
+    before = mapped()
+    blocks = [bytearray(256 * 1024) for _ in range(10)]
+    return mapped() - before
+
+operator.give_memory_back()
+print(grows())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "10\n"
+    monkeypatch.setattr("ctypes.CDLL", lambda _name: object())
+    operator.give_memory_back()

@@ -1,6 +1,7 @@
 """From Job and Pod objects to frozen facts: complete objects, poor ones, and any JSON at all."""
 
 import dataclasses
+import json
 import typing
 from typing import Any
 
@@ -312,3 +313,13 @@ def test_facts_hold_no_part_of_the_object() -> None:
     assert "big" not in repr(facts.parse_job(body))
     assert not hasattr(facts.parse_job(body), "__dict__")
     assert names.LABEL_MANAGED_BY not in repr(facts.parse_pod(builders.pod()))
+
+
+def test_facts_of_different_jobs_share_what_is_equal() -> None:
+    """Condition by condition and word by word: an operator keeps those of all live runs."""
+    conditions = [{"type": "Suspended", "status": "False", "reason": "JobResumed", "message": "Job resumed"}]
+    texts = [json.dumps({"metadata": {"uid": "a b"}, "status": {"conditions": conditions}})] * 2
+    one, other = (facts.parse_job(json.loads(text)) for text in texts)
+    assert one == other
+    assert one.uid is other.uid
+    assert one.conditions[0] is other.conditions[0]

@@ -1,6 +1,8 @@
 """The AgentRun API as types: defaults, bounds, names on the wire, and the sentence for what does not validate."""
 
+import gc
 import json
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -213,3 +215,28 @@ def test_models_cannot_be_changed() -> None:
     run = parse()
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         setattr(run.spec, "cancel", True)  # noqa: B010 - mypy knows that it fails
+
+
+def test_models_that_are_kept_share_what_is_equal() -> None:
+    """Whatever they say stays as it is, and so does what is made of them."""
+    claude = {"maxTurns": 7, "maxRetries": 1}
+    one, other, third = (parse(claude=claude), parse(claude=claude), parse(claude={"maxTurns": 8}))
+    plain = [item.model_dump() for item in (one, other, third)]
+    assert one.spec.claude is not other.spec.claude
+    for item in (one, other, third):
+        assert models.share(item) is item
+    assert [item.model_dump() for item in (one, other, third)] == plain
+    assert one == other
+    assert one.spec.claude is other.spec.claude is not third.spec.claude
+    changed = one.model_copy(update={"spec": third.spec})
+    assert (changed.spec.claude.max_turns, one.spec.claude.max_turns, one.model_fields_set) == (8, 7, set())
+
+
+def test_what_is_shared_goes_with_those_that_share_it() -> None:
+    """A prompt is not kept for the sake of those to come."""
+    one = models.share(parse(prompt={"text": "Once only."}))
+    gone = weakref.ref(one.spec.prompt)
+    assert models.share(parse(prompt={"text": "Once only."})).spec.prompt is one.spec.prompt
+    del one
+    gc.collect()
+    assert gone() is None
