@@ -34,10 +34,10 @@ class Tailer(tail.Tailer):
         self.tails: list[tail.LogTail] = []
         self.paths: list[str] = []
 
-    def follow(self, path: str, *, stderr_path: str, on_drained: Callable[[], None]) -> tail.LogTail:
+    def follow(self, path: str, **wishes: Any) -> tail.LogTail:
         """As the real one."""
         self.paths.append(path)
-        self.tails.append(super().follow(path, stderr_path=stderr_path, on_drained=on_drained))
+        self.tails.append(super().follow(path, **wishes))
         return self.tails[-1]
 
 

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from agentrun_operator import settings, tail
 from agentrun_operator.cli import operator
@@ -93,8 +94,8 @@ def _operate(_logs: Sequence[str], lookout: Lookout) -> int:
     class NotingTailer(tail.Tailer):
         """The operator's own, and the lookout is told."""
 
-        def follow(self, path: str, *, stderr_path: str, on_drained: Callable[[], None]) -> tail.LogTail:
-            followed = super().follow(path, stderr_path=stderr_path, on_drained=on_drained)
+        def follow(self, path: str, **wishes: Any) -> tail.LogTail:
+            followed = super().follow(path, **wishes)
             lookout.note(path, followed)
             return followed
 

@@ -259,7 +259,8 @@ async def test_a_status_is_held_once(daemon: Daemon) -> None:
     theirs = {**written, "message": "Written by another operator."}
     for shown, same in ((written, True), (theirs, False)):
         seen = {**copy.deepcopy(daemon.raw), "status": copy.deepcopy(shown)}
-        await runs.saw(event={"type": "MODIFIED", "object": seen}, uid="another", memo=daemon.memo)  # type: ignore[arg-type]
+        event = cast("kopf.RawEvent", {"type": "MODIFIED", "object": seen})
+        await runs.saw(event=event, uid="another", memo=daemon.memo)
         assert seen["status"] == shown
         assert (seen["status"] is written) is same
     daemon.remove_job()

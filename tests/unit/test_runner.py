@@ -530,6 +530,42 @@ async def test_a_job_of_this_run_is_adopted_after_a_restart(scene: Scene) -> Non
     assert set(scene.kube.verbs()[before:]) == {"write_run_status", "delete_secret"}
 
 
+async def test_what_was_printed_while_no_operator_was_there_is_told_at_once(scene: Scene) -> None:
+    """As soon as the log is read, if the last write is old enough, and not at the next look."""
+    scene.add()
+    first = scene.start()
+    await scene.runs(log=INIT + TURN)
+    await scene.until(lambda: scene.status().get("turns") == 1)
+    assert not first.done()
+    scene.config = scene.config.model_copy(update={"progress_interval_seconds": 60})
+    await scene.crash()
+    scene.log(TURN.replace(b"m1", b"m2"))
+    scene.run()["status"]["heartbeatTime"] = (scene.now() - dt.timedelta(seconds=61)).isoformat()
+    second = scene.start()
+    await scene.until(lambda: scene.status().get("turns") == 2)
+    assert not second.done()
+
+
+async def test_an_operator_that_has_just_begun_takes_no_agent_for_silent(scene: Scene) -> None:
+    """What it has not read yet says nothing, however long ago the agent was started."""
+    scene.add(timeouts={"stallSeconds": 60})
+    first = scene.start()
+    scene.log(INIT + TURN)
+    await scene.pod(main=builders.running(started_at=scene.now().isoformat()))
+    await scene.until(lambda: scene.status().get("turns") == 1)
+    assert not first.done()
+    await scene.pod(main=builders.running(started_at=(scene.now() - dt.timedelta(hours=1)).isoformat()))
+    await scene.crash()
+    second = scene.start()
+    await scene.until(lambda: scene.tailer.tails and scene.tailer.tails[0].view().transcript.turns == 1)
+    scene.log(RESULT)
+    await scene.exit(0)
+    end = await scene.finish(second)
+    assert (end["phase"], end["turns"]) == ("Succeeded", 1)
+    stalled = next((c["status"] for c in end["conditions"] if c["type"] == "Stalled"), "False")
+    assert (stalled, "delete_job" in scene.kube.verbs()) == ("False", False)
+
+
 @pytest.mark.parametrize("seen", [True, False])
 async def test_a_job_that_is_there_before_its_operator_is_adopted(scene: Scene, *, seen: bool) -> None:
     """The operator died between creating the Job and writing of it; the next sees it at its start, or bumps into it."""

@@ -106,6 +106,30 @@ def still(tmp_path: pathlib.Path) -> Iterator[Place]:
     made.tail.poll(CONFIG)
 
 
+def test_it_is_told_once_when_there_is_something_to_tell(tailer: tail.Tailer, tmp_path: pathlib.Path) -> None:
+    """An empty file says nothing; of a long one, all is read first."""
+    for name, held in (("new", b""), ("old", turn(1) * 100_000)):
+        path = tmp_path / name
+        path.write_bytes(held)
+        told: list[int] = []
+        one = tailer.follow(
+            str(path),
+            stderr_path="",
+            on_drained=lambda: None,
+            on_read=lambda: told.append(one.view().transcript.bytes),  # noqa: B023 - of this file
+        )
+        until(lambda: one.view().found)  # noqa: B023
+        with path.open("ab") as file:
+            file.write(turn(2))
+        until(lambda: told)  # noqa: B023
+        with path.open("ab") as file:
+            file.write(turn(3))
+        until(lambda: one.view().transcript.bytes == len(held) + 2 * len(turn(2)))  # noqa: B023
+        assert told[0] >= len(held or turn(2))
+        assert len(told) == 1
+        one.close()
+
+
 def open_files() -> set[str]:
     """Targets of this process's descriptors."""
     found = set()

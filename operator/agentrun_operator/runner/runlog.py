@@ -19,6 +19,7 @@ class RunLog:
         self._deps = deps
         self._tail: tail.LogTail | None = None
         self._pod_log: status.LogSeen | None = None
+        self._elsewhere = False  # where the operator does not see it
 
     def close(self) -> None:
         """Stop reading."""
@@ -33,21 +34,19 @@ class RunLog:
         try:
             path = self._deps.config.local_path(job.log_path)
         except ValueError:  # the mount was moved by a setting since the Job was made: its pod's own log comes next
-            path = None
+            path, self._elsewhere = None, True
         if path is None:
             return
-        loop = asyncio.get_running_loop()
-        self._tail = self._deps.tailer.follow(
-            path,
-            stderr_path=names.stderr_path(path),
-            on_drained=functools.partial(_from_thread, loop, self._deps.world.wake, job.owner_uid),
-        )
+        # After a restart there is much to tell at once; else it would be told when the first pause is over.
+        wake = functools.partial(_from_thread, asyncio.get_running_loop(), self._deps.world.wake, job.owner_uid)
+        self._tail = self._deps.tailer.follow(path, stderr_path=names.stderr_path(path), on_drained=wake, on_read=wake)
 
     def seen(self, pod: facts.PodFacts | None) -> status.LogSeen:
         """What is known of it now."""
         if self._pod_log is not None:
             return self._pod_log
-        seen = self._tail.view() if self._tail else status.LogSeen(followed=bool(self._deps.config.data_path))
+        followed = bool(self._deps.config.data_path) and not self._elsewhere
+        seen = self._tail.view() if self._tail else status.LogSeen(followed=followed, unread=True)
         # A file that never appeared, or lacks its end, is not the end of the search: the pod's own log comes next.
         return seen if seen.found and not ending.lacks_its_end(seen, pod) else dataclasses.replace(seen, drained=False)
 

@@ -51,7 +51,7 @@ def rfc3339(moment: datetime.datetime) -> str:
 def describe_log(log: LogSeen, written: Mapping[str, Any]) -> tuple[str, str, str]:
     """Status, reason and message of LogStreaming."""
     before = find(written, models.ConditionType.LOG_STREAMING) or {}
-    if before.get("reason") == "Following" and log.followed and not log.stuck and log.last_growth is None:
+    if before.get("reason") == "Following" and log.unread and not log.stuck:
         return "True", "Following", ""  # an operator that was started again has not looked yet
     if not log.followed:
         return "False", "NoVolume", "The operator does not see the shared volume; it reads the pod's log at the end."

@@ -57,7 +57,7 @@ def live(run: models.AgentRun, job: facts.JobFacts, seen: Observed, *, stalled: 
     conditions.set_condition(
         status, seen, models.ConditionType.LOG_STREAMING, *conditions.describe_log(seen.log, seen.written)
     )
-    if stalled or conditions.find(status, models.ConditionType.STALLED):
+    if stalled or (conditions.find(status, models.ConditionType.STALLED) and not seen.log.unread):
         conditions.set_condition(
             status, seen, models.ConditionType.STALLED, *conditions.describe_stall(seen, stalled=stalled)
         )

@@ -15,6 +15,7 @@ class LogSeen:
     """What is known of the run's log. ``last_growth`` is when bytes were last seen arriving (UTC); None = never.
 
     ``followed`` False: the operator does not see the shared volume, so nothing is known before the run ends.
+    ``unread``: nobody has looked yet, as when an operator has just begun; so silence means nothing either.
     ``stuck``: the file server does not answer, so the rest is as old as ``last_growth`` and silence means nothing.
     """
 
@@ -25,6 +26,7 @@ class LogSeen:
     last_growth: datetime.datetime | None = None
     stderr_tail: str = ""
     stuck: bool = False
+    unread: bool = False
 
     @property
     def quotable(self) -> bool:

@@ -94,10 +94,23 @@ class Tailer:
         self._watchdog = threading.Thread(target=self._watch, name="tail-watchdog", daemon=True)
         self._watchdog.start()
 
-    def follow(self, path: str, *, stderr_path: str, on_drained: Callable[[], None]) -> LogTail:
-        """Start reading ``path`` from its beginning. ``on_drained`` is called in a thread at the end of a drain."""
+    def follow(
+        self,
+        path: str,
+        *,
+        stderr_path: str,
+        on_drained: Callable[[], None],
+        on_read: Callable[[], None] = lambda: None,
+    ) -> LogTail:
+        """Start reading ``path`` from its beginning.
+
+        ``on_drained`` is called in a thread at the end of a drain, and ``on_read`` in one when everything has been read
+        that the file already held, or else the first of it.
+        """
         mount = self._mounts.of(path)
-        tail = LogTail(path, stderr_path=stderr_path, on_drained=on_drained, wake=self._wake, mount=mount)
+        tail = LogTail(
+            path, stderr_path=stderr_path, on_drained=on_drained, on_read=on_read, wake=self._wake, mount=mount
+        )
         self._wake(tail)
         return tail
 

@@ -46,6 +46,7 @@ class LogTail:
         *,
         stderr_path: str,
         on_drained: Callable[[], None],
+        on_read: Callable[[], None],
         wake: Callable[["LogTail"], None],
         mount: str,
     ) -> None:
@@ -55,12 +56,13 @@ class LogTail:
         self.last_read = 0  # bytes, at the last poll
         self._stderr_path = stderr_path
         self._on_drained = on_drained
+        self._on_read: Callable[[], None] | None = on_read
         self._wake = wake
         self._file = logfile.LogFile(path)
         self._idle_polls = 0
         self._grown_at = self._looked_at = time.monotonic()
         self._withheld = False
-        self._view = status.LogSeen()
+        self._view = status.LogSeen(unread=True)
         self._whole = False
         self._drain: _Drain | None = None
         self._closed = False
@@ -138,7 +140,7 @@ class LogTail:
         """Tell what is new. A file that was found long, after a restart, shows numbers only when all of it was read."""
         file = self._file
         overtaken = self._withheld and file.caught_up
-        if not grown and not overtaken and file.found == self._view.found:
+        if not (grown or overtaken or self._view.unread) and file.found == self._view.found:
             return
         self._withheld = not file.caught_up
         self._view = status.LogSeen(
@@ -146,6 +148,9 @@ class LogTail:
             found=file.found,
             last_growth=datetime.datetime.now(datetime.UTC) if grown else self._view.last_growth,
         )
+        if self._on_read is not None and file.offset and not self._withheld:
+            on_read, self._on_read = self._on_read, None
+            on_read()
 
     def _complete(self, drain: "_Drain", config: settings.Settings) -> bool:
         now, file = time.monotonic(), self._file
