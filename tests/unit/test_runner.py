@@ -283,6 +283,7 @@ async def test_a_run_that_cannot_be_read_is_ended(scene: Scene) -> None:
     assert "companyId" in end["message"]
     assert end["session"] == {"id": "s-1"}
     assert scene.kube.verbs() == ["write_run_status"]
+    assert scene.deps.written == {}
 
 
 # ---------------------------------------------------------------------------------------------- names that are taken

@@ -318,6 +318,7 @@ class Supervisor:
     async def _give_up(self, error: errors.InvalidRunError) -> None:
         meta = models.ObjectMeta.model_validate(self._record.body["metadata"])
         await self._record.write(fields.unreadable(self._record.status, error, generation=meta.generation, now=_now()))
+        self._deps.written.pop(meta.uid, None)
 
     def _next_backoff(self, error: errors.ApiError | None = None) -> float:
         self._backoff = min(max(self._backoff * 2, _FIRST_BACKOFF_SECONDS), _LONGEST_BACKOFF_SECONDS)
