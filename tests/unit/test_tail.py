@@ -130,6 +130,21 @@ def test_it_is_told_once_when_there_is_something_to_tell(tailer: tail.Tailer, tm
         one.close()
 
 
+def test_a_log_that_could_not_be_looked_at_is_unread(still: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file server's error says nothing about the agent; that there is no file does."""
+
+    def fail(_path: str) -> None:
+        raise OSError(errno.EIO, "the server is away")
+
+    assert still.seen.unread
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "lstat", fail)
+        still.tail.poll(CONFIG)
+        assert still.seen.unread
+    still.tail.poll(CONFIG)
+    assert (still.seen.unread, still.seen.found) == (False, False)
+
+
 def open_files() -> set[str]:
     """Targets of this process's descriptors."""
     found = set()

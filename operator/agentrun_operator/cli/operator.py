@@ -22,8 +22,7 @@ from agentrun_operator.cli import replica
 EXIT_HUNG = 4
 _END_SECONDS = 15.0  # from the moment that kopf begins to end; in good order it takes one or two
 
-# By default Python looks for garbage 2,000 times while 1,440 runs are taken up, and finds next to nothing. What a run
-# leaves when it has ended is found in the oldest generation only: 11 KB, which must not gather for minutes.
+# By default Python looks for garbage 2,000 times while 1,440 runs are taken up, and finds next to nothing.
 _GC_THRESHOLDS = 10_000, 10, 5
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 128 * 1024  # as malloc.h has the one, and glibc begins with the other
 

@@ -147,6 +147,7 @@ class LogTail:
             transcript=self._view.transcript if self._withheld else file.progress.snapshot(),
             found=file.found,
             last_growth=datetime.datetime.now(datetime.UTC) if grown else self._view.last_growth,
+            unread=self._view.unread and file.failed,
         )
         if self._on_read is not None and file.offset and not self._withheld:
             on_read, self._on_read = self._on_read, None
