@@ -33,6 +33,7 @@ _LONG = 1000
 _NODE_FAULTS = 30
 _SCENES = 2
 _LAST_LINES = 60
+_MOST_STORIES = 3
 
 
 def main() -> int:
@@ -61,7 +62,7 @@ def main() -> int:
     outcome = asyncio.run(_run(seed, options))
     report.write(outcome, options.folder)
     _tell(outcome)
-    print(f"chaos: {outcome.word}; report: {options.folder / 'report.md'}")
+    print(f"chaos: seed {seed}: {outcome.word}; report: {options.folder / 'report.md'}")
     return int(not outcome.held)
 
 
@@ -179,19 +180,18 @@ def _say(text: str) -> None:
 
 
 def _tell(outcome: Outcome) -> None:
-    """Say what was broken, each with its story."""
+    """Say what was broken, then how it came about: of a log that is cut short, the end is what is seen."""
     for complaint in outcome.complaints:
         _say(complaint)
     for why, times in outcome.exits.most_common():
         _say(f"operators ended by themselves, {times} ×: {why}")
-    told: set[str] = set()
     for broken in outcome.violations:
         _say(f"BROKEN at {broken.at:.3f} s: {broken.invariant}: {broken.sentence}")
-        if broken.run and broken.run not in told:
-            told.add(broken.run)
-            lines = [*story.tell((e for e in outcome.events if e.at <= broken.at + 1), broken.run)]
-            print("what led to it, the latest first (a log that is cut short keeps what matters):")
-            print("\n".join(reversed(lines[-_LAST_LINES:])), flush=True)
+    until = {broken.run: broken.at + 1 for broken in outcome.violations if broken.run}
+    for run, at in list(until.items())[-_MOST_STORIES:]:
+        lines = list(story.tell((e for e in outcome.events if e.at <= at), run))
+        print(f"what led to it, of the AgentRun {run}:")
+        print("\n".join(lines[-_LAST_LINES:]), flush=True)
 
 
 if __name__ == "__main__":

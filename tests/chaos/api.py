@@ -23,6 +23,7 @@ GROUPS = {
 MERGE = "application/merge-patch+json"
 JSON = "application/json"
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
+_STARTING = "not yet ready to handle request"  # an admission plugin of an API server that was just started, with a 403
 _RETRY_SECONDS = 0.1
 
 
@@ -96,7 +97,7 @@ class Api:
                     method, self.endpoint.server + where, params=query, data=data, headers={"Content-Type": content}
                 ) as response:
                     answer = json.loads(await response.read())
-                    if response.status not in _TRANSIENT:
+                    if response.status not in _TRANSIENT and _STARTING not in str(answer.get("message")):
                         return response.status, answer
                     why = f"{response.status}: {answer.get('message')}"
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as e:

@@ -136,7 +136,7 @@ class Suite:
             self._stop.set()
         return self._stop.is_set()
 
-    def _left_over(self) -> list[str]:
+    def _left_over(self) -> list[invariants.Left]:
         return invariants.left_over({kind: self._scene.eye.now(kind) for kind in history.KINDS})
 
     async def _clear(self) -> None:

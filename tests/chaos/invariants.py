@@ -18,6 +18,7 @@ from tests.chaos.picture import Change, Picture
 
 _RANKS = {"": 0, "Pending": 0, "Queued": 0, "Suspended": 0, "Running": 1, **dict.fromkeys(objects.FINAL, 2)}
 _NO_REASON = frozenset({"", "InProgress"})
+_POD_ENDS = frozenset({"Succeeded", "Failed"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,15 @@ class Violation:
     run: str
 
 
-Answer = Iterable[str] | None
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What is not at rest, in a sentence, and the uid of the AgentRun whose story tells of it."""
+
+    sentence: str
+    run: str
+
+
+Answer = Iterable[str | Left] | None
 
 
 def one_pod_per_attempt(picture: Picture, change: Change) -> Answer:
@@ -188,25 +197,41 @@ def nothing_is_left(picture: Picture, change: Change) -> Answer:
     """When a round is over, every run has ended, and nothing of the finished runs is in the way."""
     if change.event.type != "settled":
         return None
-    return left_over(picture.objects)
+    return left_over(picture.objects, picture.job_owners)
 
 
-def left_over(seen: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """What is not at rest among the objects, by kind and uid."""
-    found = []
-    for run in seen["agentruns"].values():
+def left_over(
+    seen: Mapping[str, Mapping[str, Mapping[str, Any]]], job_owners: Mapping[str, str] | None = None
+) -> list[Left]:
+    """What is not at rest among the objects, by kind and uid; the cause behind what it keeps from going on.
+
+    ``job_owners``: the uids of the AgentRuns of Jobs, also of those that are gone.
+    """
+    found: list[tuple[str, str]] = []
+    for uid, run in seen["agentruns"].items():
         name = run["metadata"]["name"]
         if objects.phase(run) not in objects.FINAL:
-            found.append(
-                f"run {name} has not ended: {objects.phase(run) or 'no phase'}, {run['status'].get('message')}"
-            )
+            told = f"{objects.phase(run) or 'no phase'}, {run['status'].get('message')}"
+            found.append((uid, f"run {name} has not ended: {told}"))
         elif run["metadata"].get("finalizers"):
-            found.append(f"run {name} has ended and keeps its finalizer")
-    jobs = seen["jobs"].values()
-    found += [f"Secret {s['metadata']['name']} is left" for s in seen["secrets"].values() if objects.owner(s)]
-    found += [f"held Job {j['metadata']['name']} is left" for j in jobs if objects.is_held(j)]
-    found += [f"Job {j['metadata']['name']} is live" for j in jobs if objects.is_live(j)]
-    return found
+            found.append((uid, f"run {name} has ended and keeps its finalizer"))
+    jobs = seen["jobs"]
+    for secret in seen["secrets"].values():
+        if objects.owner(secret):
+            found.append((objects.owner(secret), f"Secret {secret['metadata']['name']} is left"))
+    for job in jobs.values():
+        if objects.is_held(job) or objects.is_live(job):
+            state = "held" if objects.is_held(job) else "live"
+            found.append((objects.owner(job), f"Job {job['metadata']['name']} is {state}"))
+    for pod in seen["pods"].values():
+        if pod["status"].get("phase") not in _POD_ENDS:
+            found.append(((job_owners or {}).get(objects.job_of(pod), ""), _at_work(pod)))
+    return [Left(sentence=sentence, run=run) for run, sentence in found]
+
+
+def _at_work(pod: Mapping[str, Any]) -> str:
+    deleted = ", being deleted" if objects.is_deleted(pod) else ""
+    return f"pod {pod['metadata']['name']} is {pod['status'].get('phase')}{deleted}"
 
 
 INVARIANTS: Mapping[str, Callable[[Picture, Change], Answer]] = {
@@ -250,8 +275,8 @@ class Judge:
             if answer is None:
                 continue
             self.checks[name] += 1
-            for sentence in answer:
-                run = self._run_of(event)
+            for said in answer:
+                sentence, run = (said.sentence, said.run) if isinstance(said, Left) else (said, self._run_of(event))
                 if (name, run + sentence) not in self._told:
                     self._told.add((name, run + sentence))
                     self.violations.append(

@@ -24,6 +24,7 @@ _RETRY_SECONDS = 0.1
 _STRATEGIC = "application/strategic-merge-patch+json"
 _KILLED = 143
 _ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError, api.UnreachableError)
+_UNANSWERED = 0
 
 
 async def be_a_node(client: api.Api) -> None:
@@ -124,22 +125,38 @@ class Kubelet:
 
     # --- for its pods --------------------------------------------------------------------------------------------
 
-    async def ask(self, method: str, name: str, body: object, sub: str = "", content: str = _STRATEGIC) -> int:
-        """A request about one pod; returns the status."""
-        status, _ = await self._api.ask(method, api.path("pods", self._namespace, name, sub), body, content=content)
-        return status
+    async def insist(self, method: str, pod: "_Pod", body: object, sub: str = "", content: str = _STRATEGIC) -> bool:
+        """Ask until it is done, as a kubelet does; False if there is no such pod any more.
+
+        A binding that is refused as a conflict was made: its first answer was lost.
+        """
+        told = None
+        while True:
+            status, answer = await self._ask(method, api.path("pods", self._namespace, pod.name, sub), body, content)
+            if status == 404 or 200 <= status < 300 or (sub == "binding" and status == 409):
+                return status != 404
+            if status != told:
+                self.tell("kubelet-refused", pod, status=status, why=answer.get("message", ""))
+                told = status
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def has_secret(self, name: str) -> bool:
         """Whether a volume of this Secret could be mounted."""
-        status, _ = await self._api.ask("GET", api.path("secrets", self._namespace, name))
+        status, _ = await self._ask("GET", api.path("secrets", self._namespace, name), None, api.JSON)
         return status == 200
+
+    async def _ask(self, method: str, where: str, body: object, content: str) -> tuple[int, dict[str, Any]]:
+        try:
+            return await self._api.ask(method, where, body, content=content)
+        except api.UnreachableError as e:
+            return _UNANSWERED, {"message": str(e)}
 
     def local(self, path: str) -> pathlib.Path:
         """Where this machine sees a path of the shared volume."""
         return self._volume / pathlib.PurePosixPath(path).relative_to("/paperclip")
 
-    def tell(self, word: str, pod: "_Pod", **more: int) -> None:
-        """Tell of an agent's start or end."""
+    def tell(self, word: str, pod: "_Pod", **more: object) -> None:
+        """Tell of an agent's start or end, or of what keeps the stand-in from its work."""
         self._note(word, run=pod.run, job=pod.job, agent=pod.agent, pod=pod.uid, **more)
 
 
@@ -166,7 +183,7 @@ class _Pod:
         self._secrets = [volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume]
         self._bound = bool(spec.get("nodeName"))
         self._at_work = False
-        self._printed = 0  # lines
+        self._printed = self._bytes = 0  # lines, and what they are long
 
     def vanish(self) -> None:
         """The pod is not there any more: whatever ran in it is ended."""
@@ -181,21 +198,26 @@ class _Pod:
 
     async def play(self) -> None:
         """The pod's whole life on the node."""
-        with contextlib.suppress(*_ERRORS):
-            if not self._bound:
-                target = {"metadata": {"name": self.name}, "target": {"kind": "Node", "name": NODE}}
-                if await self._node.ask("POST", self.name, target, "binding", api.JSON) == 404:
-                    return
-            exit_code = await self._live()
-            self._stop_work()
-            if exit_code is not None:
-                await self._report(_ended(exit_code, self._message()), "Failed" if exit_code else "Succeeded")
-            await self.asked_to_end.wait()
-            if exit_code is None:
-                await self._report({}, "Failed")
-            await self._node.ask(
-                "DELETE", self.name, {"gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}}, content=api.JSON
-            )
+        try:
+            await self._play()
+        except Exception as e:  # noqa: BLE001 - a pod that nobody plays would be taken for one that the operator left
+            self._node.tell("kubelet-failed", self, why=f"{type(e).__name__}: {e}")
+
+    async def _play(self) -> None:
+        if not self._bound:
+            target = {"metadata": {"name": self.name}, "target": {"kind": "Node", "name": NODE}}
+            if not await self._node.insist("POST", self, target, "binding", api.JSON):
+                return
+        exit_code = await self._live()
+        self._stop_work()
+        if exit_code is not None:
+            await self._report(_ended(exit_code, self._message()), "Failed" if exit_code else "Succeeded")
+        await self.asked_to_end.wait()
+        if exit_code is None:
+            await self._report({}, "Failed")
+        await self._node.insist(
+            "DELETE", self, {"gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}}, content=api.JSON
+        )
 
     async def _live(self) -> int | None:
         """Exit code of the agent, None if it was never started."""
@@ -223,12 +245,12 @@ class _Pod:
         """Print in a few pieces, then exit."""
         lines = self._script.lines
         pause = self._rng.uniform(*self._script.seconds) / len(lines)
-        for line in lines:
-            if await self._told_to_end(pause):
-                return _KILLED
-            with self._log.open("ab") as file:
-                file.write(line)
-            self._printed += 1
+        with self._log.open("ab", buffering=0) as file:  # as a process has it, whoever removes the file meanwhile
+            for line in lines:
+                if await self._told_to_end(pause):
+                    return _KILLED
+                self._bytes += file.write(line)
+                self._printed += 1
         if self._script.hangs:
             await self.asked_to_end.wait()
             return _KILLED
@@ -250,7 +272,7 @@ class _Pod:
     async def _fail_init(self) -> None:
         message = "The agent of this run was started before, in another pod; it is not started twice."
         status = {"initContainerStatuses": [_status("prepare", _ended(1, message))], "phase": "Failed"}
-        await self._node.ask("PATCH", self.name, {"status": status}, "status")
+        await self._node.insist("PATCH", self, {"status": status}, "status")
         await self.asked_to_end.wait()
 
     async def _report(self, state: Mapping[str, Any], phase: str, *, prepared: bool = False) -> None:
@@ -259,10 +281,10 @@ class _Pod:
             status["containerStatuses"] = [_status("claude", state)]
         if prepared:
             status["initContainerStatuses"] = [_status("prepare", _ended(0, ""))]
-        await self._node.ask("PATCH", self.name, {"metadata": {"uid": self.uid}, "status": status}, "status")
+        await self._node.insist("PATCH", self, {"metadata": {"uid": self.uid}, "status": status}, "status")
 
     def _message(self) -> str:
-        return f"stdoutBytes={self._log.stat().st_size} stderrBytes=0\n"
+        return f"stdoutBytes={self._bytes} stderrBytes=0\n"
 
     async def _told_to_end(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):

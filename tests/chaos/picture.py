@@ -37,6 +37,7 @@ class Picture:
         self.started_jobs: collections.defaultdict[tuple[str, str], set[str]] = collections.defaultdict(set)
         # By Job uid and pod uid, as they were made.
         self.pods_of: collections.defaultdict[str, dict[str, Mapping[str, Any]]] = collections.defaultdict(dict)
+        self.job_owners: dict[str, str] = {}  # uids of AgentRuns by Job uid
         self.attempts_with_job: set[tuple[str, int]] = set()  # run uid and number
         self.removed_runs: set[str] = set()
         self.removes: set[str] = set()
@@ -67,6 +68,8 @@ class Picture:
         return Change(event=event, old=old, new=new)
 
     def _derive(self, kind: str, uid: str, body: Mapping[str, Any]) -> None:
+        if kind == "jobs" and objects.owner(body):
+            self.job_owners[uid] = objects.owner(body)
         if kind == "jobs" and not objects.is_held(body):
             self.started_jobs[objects.owner(body), body["metadata"]["name"]].add(uid)
             self.attempts_with_job.add((objects.owner(body), objects.attempt_of(body)))

@@ -27,9 +27,9 @@ class _Cast:
     def line(self, event: history.Event) -> str:
         """What the event means for the run; "" for nothing."""
         if event.kind == history.NOTE:
-            mine = event.object.get("run") == self._run or (event.type == "fault" and bool(self._jobs))
+            around = event.type == "fault" and bool(self._jobs) and not self._ended
             words = " ".join(f"{key}={value}" for key, value in event.object.items() if key != "run")
-            return f"{event.type}: {words}" if mine and not self._ended else ""
+            return f"{event.type}: {words}" if around or event.object.get("run") == self._run else ""
         body, name = event.object, event.object["metadata"]["name"]
         deleted = "DELETED" if event.type == "DELETED" else "deleting" if objects.is_deleted(body) else ""
         match event.kind:
