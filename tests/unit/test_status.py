@@ -247,6 +247,7 @@ STOPS = {
     "silent for ten minutes more": Step(run=IMPATIENT, seen=Seen(now=at(750), job=JOB, pod=RUNNING, log=said(INIT, TURN)), action=Action.STOP, phase="Running", reason="Stalled", look=5),
     "silent, but nobody reads its log": Step(run=IMPATIENT, seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=status.LogSeen(followed=False)), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "silent, but nobody has read its log yet": Step(run=IMPATIENT, seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=status.LogSeen(unread=True)), action=Action.WAIT, phase="Running", reason="Running", look=5),
+    "silent, but its log is on record and not there": Step(run=IMPATIENT, seen=Seen(now=at(9999), job=JOB, pod=RUNNING, written=live(pod=RUNNING, log=said(INIT, SPOKEN))), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "silent, but its volume does not answer": Step(run=IMPATIENT, seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=dataclasses.replace(said(INIT, SPOKEN), stuck=True)), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "its result was printed long ago, but its volume does not answer": Step(seen=Seen(now=at(9999), job=JOB, pod=RUNNING, log=dataclasses.replace(said(INIT, RESULT), stuck=True)), action=Action.WAIT, phase="Running", reason="Running", look=5),
     "silent, nobody knows since when": Step(run=IMPATIENT, seen=Seen(now=at(9999), job=JOB, pod=pod("Running", main={"running": {}})), action=Action.WAIT, phase="Running", reason="Running", look=5),

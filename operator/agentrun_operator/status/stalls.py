@@ -15,10 +15,12 @@ TOOL_SECONDS = 600
 def silence(seen: Observed) -> float | None:
     """Seconds since the agent last printed anything; None if it does not run, or nobody can say.
 
-    A volume that does not answer says nothing about the agent, nor does a log that nobody has looked at yet.
+    A volume that does not answer says nothing about the agent, nor does a log that nobody has looked at yet, or one
+    that is on record and not to be found now.
     """
-    main = seen.pod.main if seen.pod else None
-    if main is None or not main.running or not seen.log.followed or seen.log.stuck or seen.log.unread:
+    main, log = seen.pod.main if seen.pod else None, seen.log
+    lost = not log.found and bool(seen.written.get("logBytes"))
+    if main is None or not main.running or not log.followed or log.stuck or log.unread or lost:
         return None
     since = seen.log.last_growth
     if since is None:
