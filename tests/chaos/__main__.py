@@ -21,13 +21,15 @@ from collections.abc import Iterator, Sequence
 from agentrun_operator import runner
 from hack import cluster, playground
 from tests import harness
-from tests.chaos import catalogue, driver, nodefaults, report, stage, story
+from tests.chaos import catalogue, driver, nodefaults, report, stage, story, upkeep
 from tests.chaos.outcome import Outcome, combine
 from tests.chaos.scene import Cluster
 
 FOLDER = pathlib.Path(__file__).parents[2] / "build" / "chaos"
 _CLUSTER = "chaos"
 _NODE_CLUSTER = "chaos-node"
+_PARTS = ("etcd", "kube-apiserver", "kube-controller-manager")
+_REAL_PARTS = (*_PARTS, "kube-scheduler")
 _SHORT = 200
 _LONG = 1000
 _NODE_FAULTS = 30
@@ -133,6 +135,8 @@ class Play:
         try:
             with _running(place) as kubectl:
                 async with contextlib.AsyncExitStack() as stack:
+                    keeping = asyncio.create_task(upkeep.keep_up(place, _REAL_PARTS if place.real else _PARTS))
+                    stack.push_async_callback(_end, keeping)
                     for number in range(scenes):
                         name = "real node" if place.real else f"scene {number + 1}"
                         folder = self.options.folder / name.replace(" ", "-")
@@ -165,6 +169,13 @@ def _running(place: Cluster) -> Iterator[playground.Kubectl]:
     finally:
         if harness.KEEP_CLUSTER not in os.environ:
             cluster.down(place.name)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Have it end; an error that it ended with before is raised."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 def _not_tried(outcome: Outcome, kinds: Sequence[catalogue.Kind], *, steps: bool) -> list[str]:

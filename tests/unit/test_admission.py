@@ -577,6 +577,26 @@ async def let_go(scene: Scene) -> facts.PodFacts:
     return pod
 
 
+async def test_a_pod_that_is_shown_later_than_the_end_of_its_job_is_asked_for(scene: Scene) -> None:
+    """Two watches tell of them. A run that ended for want of a pod would leave it at work, and nobody would stop it."""
+    scene.add()
+    task = scene.start()
+    job = await scene.job()
+    body = builders.pod(job, main=builders.running())
+    body["metadata"] |= {"ownerReferences": [], "resourceVersion": scene.kube.next_version()}
+    body["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] = job["metadata"]["uid"]
+    scene.kube.pods["team-a", body["metadata"]["name"]] = body
+    del scene.kube.jobs["team-a", job["metadata"]["name"]]
+    scene.log(INIT)
+    scene.world.saw_job(dataclasses.replace(facts.parse_job(job), gone=True))
+    await scene.until(lambda: scene.status().get("phase") == "Running")
+    scene.change(cancel=True)
+    await scene.until(lambda: "delete_pod" in scene.kube.verbs())
+    scene.remove_pods(job["metadata"]["uid"])
+    assert (await scene.finish(task))["phase"] == "Cancelled"
+    assert scene.kube.verbs().count("list_pods") == 2, "at its start, and then once"
+
+
 @pytest.mark.parametrize("restart", [False, True])
 async def test_a_run_whose_job_was_taken_away_from_its_pod_goes_on(scene: Scene, *, restart: bool) -> None:
     """The agent works on, however long; its end is read off the pod."""

@@ -1,14 +1,19 @@
-"""The chaos suite's schedule and report, and the nursery's watch over operators that do not end."""
+"""The chaos suite's schedule, verdict and report, and its watch over operators and components."""
 
+import asyncio
 import collections
 import pathlib
 import random
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
-from tests.chaos import catalogue, history, invariants, nodefaults, nursery, report
+from hack.cluster import errors
+from tests.chaos import catalogue, history, invariants, nodefaults, nursery, report, upkeep
 from tests.chaos.outcome import Hit, Outcome, combine
+from tests.chaos.scene import Cluster
 
 
 def outcome(**given: object) -> Outcome:
@@ -74,3 +79,57 @@ def test_an_operator_that_does_not_end_is_noticed(monkeypatch: pytest.MonkeyPatc
     shared.ending()
     assert shared.ends_for > nursery.END_SECONDS
     shared.close()
+
+
+async def test_a_component_that_ended_by_itself_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it stays; and not while somebody keeps it down on purpose."""
+    up, tries = {"etcd"}, 0
+
+    def start(_name: str, part: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise errors.NotReady(part, reason="it ended", log="", tail="")
+        up.add(part)
+
+    monkeypatch.setattr(upkeep, "_EVERY_SECONDS", 0.001)
+    monkeypatch.setattr("hack.cluster.component.running", lambda _layout, part: part if part in up else None)
+    monkeypatch.setattr("hack.cluster.start", start)
+    place = Cluster(name="x")
+    async with place.lock:
+        task = asyncio.create_task(upkeep.keep_up(place, ("etcd", "kube-controller-manager")))
+        await asyncio.sleep(0.02)
+        assert tries == 0
+    async with asyncio.timeout(5):
+        while "kube-controller-manager" not in up:  # noqa: ASYNC110 - what is tested knows of no event
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    task.cancel()
+    assert tries == 2
+
+
+def test_what_is_left_is_told_with_its_run() -> None:
+    """Also of a pod whose Job is gone, and the cause comes behind what waits for it."""
+    run = {"metadata": {"uid": "u", "name": "r1"}, "status": {"phase": "Queued", "message": "Waiting."}}
+    labels = {"batch.kubernetes.io/controller-uid": "j"}
+    there = {
+        "uid": "p",
+        "name": "r0-x",
+        "labels": labels,
+        "deletionTimestamp": "2026-01-01T00:00:00Z",
+    }
+    pods = {
+        "p": {"metadata": there, "status": {"phase": "Running"}},
+        "q": {"metadata": {}, "status": {"phase": "Failed"}},
+    }
+    seen: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+        "agentruns": {"u": run},
+        "jobs": {},
+        "secrets": {},
+        "pods": pods,
+    }
+    left = invariants.left_over(seen, {"j": "u0"})
+    assert [(one.run, one.sentence) for one in left] == [
+        ("u", "run r1 has not ended: Queued, Waiting."),
+        ("u0", "pod r0-x is Running, being deleted"),
+    ]

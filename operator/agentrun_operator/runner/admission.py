@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from agentrun_operator import errors, facts, kube, manifest, models, names
-from agentrun_operator.runner import sources, words
+from agentrun_operator.runner import objects, sources, words
 from agentrun_operator.runner.deps import Deps
 from agentrun_operator.runner.steps import Step
 from agentrun_operator.status import guard, orphans
@@ -104,8 +104,7 @@ async def _look(
     seen = None if afresh else await deps.world.view(run, since)
     if seen is not None:
         return seen
-    company, agent = (names.label_value(value) for value in (run.spec.company_id, run.spec.agent.id))
-    labels, namespace = {names.LABEL_COMPANY_ID: company, names.LABEL_AGENT_ID: agent}, run.metadata.namespace
+    labels, namespace = objects.agent_labels(run), run.metadata.namespace
     doubts = deps.world.doubts(run)
     async with deps.lists:
         jobs, pods = await asyncio.gather(

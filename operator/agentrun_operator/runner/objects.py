@@ -41,6 +41,20 @@ async def find_own_job(deps: Deps, run: models.AgentRun, name: str) -> bool:
     return True
 
 
+async def find_pods(deps: Deps, run: models.AgentRun) -> None:
+    """Ask which pods the agent has: the watch of Jobs can be ahead of that of pods, and tell of a Job's end first."""
+    async with deps.lists:
+        pods = await deps.client.list_pods(run.metadata.namespace, agent_labels(run))
+    for pod in pods:
+        deps.world.saw_pod(pod)
+
+
+def agent_labels(run: models.AgentRun) -> dict[str, str]:
+    """The labels that all Jobs and pods of the run's agent have."""
+    ids = (run.spec.company_id, run.spec.agent.id)
+    return dict(zip(names.AGENT_LABELS, map(names.label_value, ids), strict=True))
+
+
 async def stop(deps: Deps, run: models.AgentRun, job: facts.JobFacts | None) -> None:
     """Delete the Job, or its pod if that has outlived it; the status says why by now."""
     if job is None:

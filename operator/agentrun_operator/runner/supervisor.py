@@ -45,6 +45,7 @@ class Supervisor:
         self._busy_with = ""
         self._met = ""  # the Job without a followed run that was looked into
         self._vanished = ""  # the uid of its own Job, once the API server knew nothing of it
+        self._asked_for_pods = ""  # the uid of its own Job that was gone before a pod of it was shown
         self._prompt_missing = ""
         self._trouble = ""
         self._trouble_since: datetime.datetime | None = None
@@ -101,6 +102,7 @@ class Supervisor:
         plan = None
         try:
             await self._find_job(run)
+            await self._find_pod(run)
             await self._take_place(run)
             await self._finish_adoption(run)
             seen = await self._clean(run, self._observe(run))
@@ -151,6 +153,14 @@ class Supervisor:
             return
         if not await objects.find_own_job(self._deps, run, recorded["name"]):
             self._vanished = recorded["uid"]
+
+    async def _find_pod(self, run: models.AgentRun) -> None:
+        """Ask for the pod of a Job that is gone, if none was shown: that does not mean that there is none."""
+        job = self._job(run)
+        if job is None or not job.gone or job.uid == self._asked_for_pods or self._deps.world.pod_of(job.uid):
+            return
+        await objects.find_pods(self._deps, run)
+        self._asked_for_pods = job.uid
 
     async def _take_place(self, run: models.AgentRun) -> None:
         """Stand in the agent's queue, or do not: who waits for something else holds nobody up."""
