@@ -5,7 +5,6 @@ import collections
 import pathlib
 import random
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -105,29 +104,18 @@ async def test_a_component_that_ended_by_itself_is_started_again(monkeypatch: py
             await asyncio.sleep(0.001)
     await asyncio.sleep(0.02)
     task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     assert tries == 2
 
 
 def test_what_is_left_is_told_with_its_run() -> None:
     """Also of a pod whose Job is gone, and the cause comes behind what waits for it."""
     run = {"metadata": {"uid": "u", "name": "r1"}, "status": {"phase": "Queued", "message": "Waiting."}}
-    labels = {"batch.kubernetes.io/controller-uid": "j"}
-    there = {
-        "uid": "p",
-        "name": "r0-x",
-        "labels": labels,
-        "deletionTimestamp": "2026-01-01T00:00:00Z",
-    }
-    pods = {
-        "p": {"metadata": there, "status": {"phase": "Running"}},
-        "q": {"metadata": {}, "status": {"phase": "Failed"}},
-    }
-    seen: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-        "agentruns": {"u": run},
-        "jobs": {},
-        "secrets": {},
-        "pods": pods,
-    }
+    meta = {"name": "r0-x", "labels": {"batch.kubernetes.io/controller-uid": "j"}, "deletionTimestamp": "now"}
+    at_work = {"metadata": meta, "status": {"phase": "Running"}}
+    ended: dict[str, Any] = {"metadata": {}, "status": {"phase": "Failed"}}
+    pods = {"p": at_work, "q": ended}
+    seen: dict[str, dict[str, Any]] = {"agentruns": {"u": run}, "jobs": {}, "secrets": {}, "pods": pods}
     left = invariants.left_over(seen, {"j": "u0"})
     assert [(one.run, one.sentence) for one in left] == [
         ("u", "run r1 has not ended: Queued, Waiting."),
