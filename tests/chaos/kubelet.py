@@ -258,11 +258,16 @@ class _Pod:
 
     def _prepare(self) -> bool:
         """What the init container does; False if the agent was started before."""
-        if self._owner_file.exists():
-            first, *more = self._owner_file.read_text().splitlines()
+        for _ in range(3):  # an operator that removes the agent's last log removes its folder, too
+            with contextlib.suppress(FileNotFoundError):
+                self._log.parent.mkdir(parents=True, exist_ok=True)
+                self._owner_file.touch()
+                break
+        lines = self._owner_file.read_text().splitlines()
+        if lines:
+            first, *more = lines
             if more[:1] == ["started"] and self._owner in {first, *(line.removeprefix("was ") for line in more[1:])}:
                 return False
-        self._log.parent.mkdir(parents=True, exist_ok=True)
         if self._log.exists():
             self._log.replace(f"{self._log}.previous")
         self._log.touch()

@@ -360,7 +360,9 @@ def test_a_log_that_could_not_be_written_is_reported_as_incomplete(entry: Entry,
 # --- the preparing container ----------------------------------------------------------------------------------------
 
 
-def prepare(entry: Entry, volume: pathlib.Path) -> subprocess.CompletedProcess[bytes]:
+def prepare(
+    entry: Entry, volume: pathlib.Path, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Run the command of the init container with ``volume`` as the shared volume."""
     config = settings.Settings(image="i", data_mount=str(volume), instance_root=f"{volume}/instance")
     run = models.AgentRun.parse(builders.agent_run(job={"workingDir": f"{volume}/work space/$(x)"}))
@@ -368,7 +370,8 @@ def prepare(entry: Entry, volume: pathlib.Path) -> subprocess.CompletedProcess[b
     job = manifest.build(run, config, template=template, scripts=deps.SCRIPTS).job
     command = [expansion.expand(word) for word in job["spec"]["template"]["spec"]["initContainers"][0]["command"]]
     assert command[0] == "/bin/sh"
-    return subprocess.run([*entry.shell, *command[1:]], capture_output=True, check=False)
+    env = {**os.environ, **(environment or {})}
+    return subprocess.run([*entry.shell, *command[1:]], capture_output=True, check=False, env=env)
 
 
 def test_preparing_makes_the_folders_and_an_empty_log(entry: Entry, tmp_path: pathlib.Path) -> None:
@@ -398,6 +401,27 @@ def test_preparing_fails_where_a_folder_cannot_be_made(entry: Entry, tmp_path: p
     done = prepare(entry, tmp_path)
     assert done.returncode != 0
     assert b"instance" in done.stderr
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_preparing_goes_on_when_the_folder_is_removed_meanwhile(
+    entry: Entry, tmp_path: pathlib.Path, times: int
+) -> None:
+    """The operator has just removed the last log of the agent, and its folder with it."""
+    if "busybox" in entry.shell[0]:
+        pytest.skip("this shell takes its own mkdir, whatever PATH says")
+    folder, marks = tmp_path / "bin", tmp_path / "marks"
+    folder.mkdir()
+    removing = folder / "mkdir"
+    removing.write_text(
+        f'#!/bin/sh\nPATH={os.environ["PATH"]}\nmkdir "$@" || exit\necho >>{marks}\n'
+        f'[ "$(wc -l <{marks})" -gt {times} ] || rmdir "$2"\n'
+    )
+    removing.chmod(0o755)
+    done = prepare(entry, tmp_path, {"PATH": f"{folder}:{os.environ['PATH']}"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    owner = (tmp_path / "instance/run-logs/acme/coder/run-1.pod.owner").read_text()
+    assert owner == f"team-a {builders.RUN_UID} WithRun\n"
 
 
 def test_a_second_pod_does_not_start_the_agent_again(entry: Entry, tmp_path: pathlib.Path) -> None:

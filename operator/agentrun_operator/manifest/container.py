@@ -31,18 +31,21 @@ _INIT_RESOURCES = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"cpu
 # Kubernetes makes a second pod when the first one was removed by force, and the first agent may still be at work then:
 # the owner file says that it was started, and no second one is. Its first line is whose the log is now; if the Job was
 # adopted since, later lines name whose it was.
+#
+# Who removes an agent's last log removes its folder, too, perhaps at this very moment; not when there is a file in it.
 _PREPARE = """\
 set -eu
 log=$1 owner=$2; shift 2
 trap '[ $? -eq 0 ] || df -P "${log%/*}" >&2' EXIT
 umask 027
-mkdir -p "${log%/*}"
 own=${log%.ndjson}.owner
+make() { mkdir -p "${log%/*}" && touch "$own"; }
+make 2>/dev/null || make 2>/dev/null || make
 started() {
   read -r whose && read -r state && [ "$state" = started ] || return 1
   while [ "$whose" != "$owner" ]; do read -r was whose || return 1; done
 }
-if [ -e "$own" ] && started <"$own"; then
+if started <"$own"; then
   echo "The agent of this run was started before, in another pod; it is not started twice." >&2
   trap - EXIT; exit 1
 fi
