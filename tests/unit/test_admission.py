@@ -1196,6 +1196,34 @@ async def test_a_run_that_another_operator_has_ended_is_not_started(scene: Scene
     assert job["metadata"].get("deletionTimestamp")
 
 
+async def test_a_refusal_takes_nothing_from_the_start_by_another_operator(scene: Scene) -> None:
+    """A quota was full when this one asked, and is not any more when the other does: who writes first is right."""
+    other = await scene.another()
+    scene.watch()
+    real, others = scene.kube.get_job, list[asyncio.Task[None]]()
+
+    async def answer_late(namespace: str, name: str) -> facts.JobFacts:
+        try:
+            return await real(namespace, name)
+        finally:
+            if not others:
+                others.append(other.start())
+                await scene.until(lambda: scene.kube.started)
+
+    scene.kube.get_job = answer_late  # type: ignore[method-assign]  # of this one instance
+    scene.kube.fail["create_job"] = [errors.RejectedError("jobs.batch is forbidden: exceeded quota", status=403)]
+    scene.add()
+    first = scene.start()
+    await scene.until(lambda: scene.kube.started)
+    await scene.runs(log=INIT)
+    assert scene.secret() is not None
+    scene.log(RESULT)
+    await scene.exit(0)
+    assert (await scene.finish(first))["phase"] == "Succeeded"
+    await other.finish(others[0])
+    assert scene.secret() is None
+
+
 async def test_a_pod_tells_that_its_job_was_started(scene: Scene) -> None:
     """The watch of Jobs is late: another operator has started the Job, its agent has ended, and its log is to be read."""
     other = await scene.another()

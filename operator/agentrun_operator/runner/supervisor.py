@@ -6,7 +6,7 @@ safe:
 
 * Secret, then Job, both owned by the AgentRun and with names derived from it: creating one twice is refused by the API.
 * The Job is written into the status before it is started, and the reason for a stop before the Job is deleted; the end
-  is written last, after everything was cleaned up.
+  is written last, after everything was cleaned up. Only that of a run without a Job comes first (``_end``).
 
 An API request without an answer is never a reason to conclude anything: the step is tried again, later and later.
 """
@@ -113,6 +113,8 @@ class Supervisor:
             return None
         except errors.ApiError as e:
             _log.warning("api_trouble", action=plan.action.value if plan else "look", error=str(e), status=e.status)
+            if isinstance(e, errors.ConflictError):
+                self._refusal = None  # another operator may have got what was refused here
             return self._next_backoff(e)
         if not self._trouble:
             self._backoff = 0.0
@@ -292,12 +294,18 @@ class Supervisor:
             await self._record.write(fields.live(run, job, seen))
 
     async def _end(self, run: models.AgentRun, plan: status.Plan) -> float | None:
-        """The attempt has ended: clean up, and write last what became of it."""
+        """The attempt has ended: clean up, and write last what became of it.
+
+        The end of a run without a Job is written first: another operator may be about to start it, and of the two
+        whoever writes first is right.
+        """
         job = self._job(run)
         if job is None and await objects.find_own_job(self._deps, run, manifest.job_name(run)):
             return 0  # a request that was cut off had created it after all
-        await objects.delete_secret(self._deps, run, job)
-        self._deps.reached(Step.SECRET_DELETED)
+        unmade = job is None and plan.action is status.Action.FINISH
+        if not unmade:
+            await objects.delete_secret(self._deps, run, job)
+            self._deps.reached(Step.SECRET_DELETED)
         if plan.limited_until and self._credential:  # others that have it need not find out for themselves
             until = datetime.datetime.fromisoformat(plan.limited_until)
             self._deps.world.limit(self._credential, until)
@@ -308,12 +316,14 @@ class Supervisor:
             self._deps.reached(Step.ATTEMPT_ENDED)
             _log.info("attempt_ended", attempt=run.attempt, message=self._record.status.get("message"))
             return 0
+        if unmade:
+            await self._take_back(run)
         self._deps.reached(Step.RUN_ENDED)
         _log.info("run_finished", phase=self._record.status.get("phase"), reason=self._record.status.get("reason"))
         return None
 
     async def _take_back(self, run: models.AgentRun) -> None:
-        """Another operator has ended the run before its start: remove what was made for the start in the meantime."""
+        """The run has ended before its start: remove what was made for the start."""
         while not self._record.status.get("job"):
             job = self._deps.world.job_of(run)
             try:
