@@ -507,8 +507,18 @@ def test_silence_is_a_condition(tool: str, message: str) -> None:
     silent = fields.live(RUN, JOB, look, stalled=True)
     found = condition(silent, "Stalled")
     assert (found["status"], found["reason"], found["message"]) == ("True", "NoOutput", message)
-    again = condition(live(pod=RUNNING, written=silent), "Stalled")
+    back = fields.live(RUN, JOB, dataclasses.replace(look, written=silent))
+    again = condition(back, "Stalled")
     assert (again["status"], again["reason"]) == ("False", "Active")
+
+
+@pytest.mark.parametrize("log", [status.LogSeen(found=True, stuck=True), status.LogSeen(unread=True), status.LogSeen()])
+def test_silence_stays_as_it_was_while_nobody_can_say(log: status.LogSeen) -> None:
+    """A volume that does not answer does not mean that the agent has come back; nor a log that is not found."""
+    look = Seen(now=at(900), job=JOB, pod=RUNNING, log=said(INIT, turn(1), grown=5))
+    silent = fields.live(RUN, JOB, look, stalled=True)
+    later = Seen(now=at(960), job=JOB, pod=RUNNING, log=log, written=silent)
+    assert condition(fields.live(RUN, JOB, later), "Stalled") == condition(silent, "Stalled")
 
 
 def test_silence_from_the_beginning_has_no_time() -> None:

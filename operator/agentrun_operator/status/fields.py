@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentrun_operator import errors, facts, forensics, models, names, progress, redaction, shapes
-from agentrun_operator.status import bundles, conditions, ending, pods, spending
+from agentrun_operator.status import bundles, conditions, ending, pods, spending, stalls
 from agentrun_operator.status.observed import Observed
 
 # Reasons of the Completed condition while it is False: why the operator is stopping the run.
@@ -57,7 +57,7 @@ def live(run: models.AgentRun, job: facts.JobFacts, seen: Observed, *, stalled: 
     conditions.set_condition(
         status, seen, models.ConditionType.LOG_STREAMING, *conditions.describe_log(seen.log, seen.written)
     )
-    if stalled or (conditions.find(status, models.ConditionType.STALLED) and not seen.log.unread):
+    if stalled or (conditions.find(status, models.ConditionType.STALLED) and not stalls.nobody_can_say(seen)):
         conditions.set_condition(
             status, seen, models.ConditionType.STALLED, *conditions.describe_stall(seen, stalled=stalled)
         )

@@ -13,19 +13,23 @@ TOOL_SECONDS = 600
 
 
 def silence(seen: Observed) -> float | None:
-    """Seconds since the agent last printed anything; None if it does not run, or nobody can say.
-
-    A volume that does not answer says nothing about the agent, nor does a log that nobody has looked at yet, or one
-    that is on record and not to be found now.
-    """
-    main, log = seen.pod.main if seen.pod else None, seen.log
-    lost = not log.found and bool(seen.written.get("logBytes"))
-    if main is None or not main.running or not log.followed or log.stuck or log.unread or lost:
+    """Seconds since the agent last printed anything; None if it does not run, or nobody can say."""
+    main = seen.pod.main if seen.pod else None
+    if main is None or not main.running or not seen.log.followed or nobody_can_say(seen):
         return None
     since = seen.log.last_growth
     if since is None:
         since = datetime.datetime.fromisoformat(main.started_at) if main.started_at else seen.now
     return (seen.now - since).total_seconds()
+
+
+def nobody_can_say(seen: Observed) -> bool:
+    """Whether what is known of the log says nothing about the agent.
+
+    A volume that does not answer, a log that nobody has looked at yet, or one that is on record and not to be found.
+    """
+    log = seen.log
+    return log.stuck or log.unread or (not log.found and bool(seen.written.get("logBytes")))
 
 
 def exceeds(seen: Observed, limit: float) -> bool:
