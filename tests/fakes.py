@@ -49,6 +49,7 @@ class FakeKube:
     hold: set[str] = dataclasses.field(default_factory=set)
     calls: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     events: list[tuple[str, str, str, str]] = dataclasses.field(default_factory=list)
+    event_times: list[str] = dataclasses.field(default_factory=list)
     written: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     started: list[str] = dataclasses.field(default_factory=list)  # Jobs that were let go, by name
     closed: bool = False
@@ -277,10 +278,11 @@ class FakeKube:
             body["metadata"]["resourceVersion"] = self.next_version()
         self._leave("cancel_run")
 
-    async def create_event(self, run: kube.Ref, kind: str, reason: str, message: str) -> None:
+    async def create_event(self, run: kube.Ref, event: kube.Event) -> None:
         """Keep the Event."""
-        await self.enter("create_event", reason)
-        self.events.append((run.name, kind, reason, message))
+        await self.enter("create_event", event.reason)
+        self.events.append((run.name, event.kind, event.reason, event.message))
+        self.event_times.append(event.at)
 
     async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
         """One AgentRun."""

@@ -922,7 +922,9 @@ CALLS: dict[str, Callable[[kube.HttpKubeClient], Awaitable[object]]] = {
     "list_run_uids": lambda client: client.list_run_uids("team-a"),
     "delete_run": lambda client: client.delete_run(kube.Ref("team-a", "one", "u")),
     "cancel_run": lambda client: client.cancel_run(kube.Ref("team-a", "one", "u"), replaced_by="b"),
-    "create_event": lambda client: client.create_event(kube.Ref("team-a", "one", "u"), "Normal", "Queued", "Waiting."),
+    "create_event": lambda client: client.create_event(
+        kube.Ref("team-a", "one", "u"), kube.Event("Normal", "Queued", "Waiting.", "2026-01-02T03:04:05Z")
+    ),
     "get_run": lambda client: client.get_run("team-a", "one"),
     "read_pod_log": lambda client: whole_log(client, "team-a"),
 }

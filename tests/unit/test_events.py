@@ -1,6 +1,7 @@
 """Kubernetes Events: made from two statuses, posted without anybody waiting."""
 
 import asyncio
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -107,6 +108,22 @@ async def test_events_are_posted_in_their_order() -> None:
     client.fail["create_event"] = [None, errors.RejectedError("forbidden", status=403)]
     done = {**RUNNING, "phase": "Succeeded"}
     assert await posted(client, settings.Settings(), PENDING, RUNNING, done) == ["JobCreated", "RunSucceeded"]
+
+
+async def test_an_event_that_is_posted_late_has_the_time_at_which_it_happened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a rush it waits for others."""
+    happened = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    clock = [happened]
+    monkeypatch.setattr("agentrun_operator.runner.announcer._now", lambda: clock[-1])
+    client = fakes.FakeKube()
+    announcer = runner.Announcer(settings.Settings(), client)
+    announcer.announce(REF, {}, PENDING)
+    clock.append(happened + dt.timedelta(minutes=5))
+    worker = asyncio.create_task(announcer.work())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    worker.cancel()
+    assert client.event_times == ["2026-01-02T03:04:05Z"]
 
 
 async def test_events_can_be_switched_off() -> None:

@@ -7,7 +7,7 @@ and exchanges plain JSON: the generated model classes would cost more CPU per ob
 Nothing here retries: only the caller knows whether "no answer" may be tried again and for how long.
 """
 
-from agentrun_operator.kube.client import KubeClient, Ref
+from agentrun_operator.kube.client import Event, KubeClient, Ref
 from agentrun_operator.kube.connection import connect, connect_inspector
 from agentrun_operator.kube.credentials import Credentials, default_namespace
 from agentrun_operator.kube.credentials import read as read_credentials
@@ -21,6 +21,7 @@ from agentrun_operator.kube.refusal import api_error
 __all__ = [
     "Credentials",
     "Election",
+    "Event",
     "Greeting",
     "HttpKubeClient",
     "Inspector",

@@ -17,6 +17,16 @@ class Ref:
     uid: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """A Kubernetes Event: ``kind`` is Normal or Warning, ``at`` an RFC 3339 time in whole seconds."""
+
+    kind: str
+    reason: str
+    message: str
+    at: str
+
+
 class KubeClient(Protocol):
     """What the operator asks of the Kubernetes API. Every method raises ``errors.ApiError`` subclasses only."""
 
@@ -109,8 +119,8 @@ class KubeClient(Protocol):
         Raises ConflictError when somebody else changed it at the same moment.
         """
 
-    async def create_event(self, run: Ref, kind: str, reason: str, message: str) -> None:
-        """Post a Kubernetes Event on an AgentRun; ``kind`` is Normal or Warning."""
+    async def create_event(self, run: Ref, event: Event) -> None:
+        """Post a Kubernetes Event on an AgentRun."""
 
     async def get_run(self, namespace: str, name: str) -> Mapping[str, Any]:
         """One AgentRun as JSON. Raises NotFoundError."""

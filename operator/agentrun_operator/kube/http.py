@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import dataclasses
-import datetime
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +11,7 @@ import msgspec
 
 from agentrun_operator import errors, facts, names
 from agentrun_operator.kube import refusal, wire
-from agentrun_operator.kube.client import Ref
+from agentrun_operator.kube.client import Event, Ref
 
 T = TypeVar("T")
 
@@ -204,9 +203,8 @@ class HttpKubeClient(wire.Wire):
             patch = {"metadata": metadata, "spec": {"cancel": True}}
             await self._request("PATCH", _run_path(run), body=patch, content_type=_MERGE_PATCH)
 
-    async def create_event(self, run: Ref, kind: str, reason: str, message: str) -> None:
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        event = {
+    async def create_event(self, run: Ref, event: Event) -> None:
+        body = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"generateName": f"{run.name[:200]}.", "namespace": run.namespace},
@@ -217,15 +215,15 @@ class HttpKubeClient(wire.Wire):
                 "name": run.name,
                 "uid": run.uid,
             },
-            "type": kind,
-            "reason": reason,
-            "message": message,
+            "type": event.kind,
+            "reason": event.reason,
+            "message": event.message,
             "source": {"component": names.MANAGED_BY},
-            "firstTimestamp": now,
-            "lastTimestamp": now,
+            "firstTimestamp": event.at,
+            "lastTimestamp": event.at,
             "count": 1,
         }
-        await self._request("POST", f"/api/v1/namespaces/{run.namespace}/events", body=event)
+        await self._request("POST", f"/api/v1/namespaces/{run.namespace}/events", body=body)
 
     async def get_lease(self, namespace: str, name: str) -> Mapping[str, Any]:
         return await self._request("GET", f"{_LEASES}/namespaces/{namespace}/leases/{name}")
