@@ -67,7 +67,8 @@ class FakeKube:
         return [verb for verb, _ in self.calls if verb != but]
 
     def add_run(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Store an AgentRun; the body returned is the stored one and shows every write."""
+        """Store an AgentRun, with the finalizer that kopf adds; the body returned is stored and shows every write."""
+        body["metadata"].setdefault("finalizers", [names.FINALIZER])
         self.runs[body["metadata"]["namespace"], body["metadata"]["name"]] = body
         return body
 

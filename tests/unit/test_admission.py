@@ -528,6 +528,44 @@ async def test_a_held_job_that_the_watch_shows_to_be_gone_is_made_anew(scene: Sc
     assert len(scene.kube.started) == 1
 
 
+# -------------------------------------------------------------------------------------------------- kopf's finalizer
+
+
+async def test_the_job_is_recorded_when_kopf_has_written_its_finalizer(scene: Scene) -> None:
+    """A status that was made before would meet a conflict."""
+    meta = scene.add()["metadata"]
+    meta["finalizers"] = []
+    task = scene.start()
+    await scene.until(lambda: scene.kube.jobs)
+    scene.world.wake(meta["uid"])  # by something else
+    await asyncio.sleep(0.05)
+    assert "write_run_status" not in scene.kube.verbs()
+    meta["finalizers"] = [names.FINALIZER]
+    scene.world.wake(meta["uid"])
+    assert (await play(scene, task))["phase"] == "Succeeded"
+
+
+async def test_a_finalizer_that_does_not_come_holds_nobody_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for long: kopf may be refused, or be far behind."""
+    monkeypatch.setattr("agentrun_operator.runner.supervisor._SETTLE_SECONDS", 0.01)
+    scene.add()["metadata"]["finalizers"] = []
+    assert (await play(scene, scene.start()))["phase"] == "Succeeded"
+
+
+async def test_what_changes_while_the_finalizer_is_awaited_is_looked_at(scene: Scene) -> None:
+    """A run that is cancelled then is not started."""
+    meta = scene.add()["metadata"]
+    meta["finalizers"] = []
+    task = scene.start()
+    await scene.until(lambda: scene.kube.jobs)
+    meta["deletionTimestamp"] = scene.now().isoformat()
+    scene.world.wake(meta["uid"])
+    await scene.until(lambda: "delete_job" in scene.kube.verbs())
+    scene.remove_job()
+    assert (await scene.finish(task))["phase"] == "Cancelled"
+    assert scene.kube.started == []
+
+
 # -------------------------------------------------------------------------------------------------------- stray pods
 
 

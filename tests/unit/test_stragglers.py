@@ -54,8 +54,7 @@ class Watched:
         """An AgentRun is there and is shown."""
         status = {} if phase is None else {"phase": phase}
         body = builders.agent_run(name=name, uid=f"uid-{name}", deleting=deleting, status=status)
-        if finalizers:
-            body["metadata"]["finalizers"] = list(finalizers)
+        body["metadata"]["finalizers"] = list(finalizers)
         self.kube.add_run(body)
         self.show(name)
         return body

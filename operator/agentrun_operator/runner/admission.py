@@ -7,6 +7,7 @@ a held Job has never had a pod, and a Job that was started is in the status.
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -31,14 +32,23 @@ class StartForbiddenError(errors.ApiError):
         self.code = code
 
 
-Record = Callable[[facts.JobFacts], Awaitable[None]]
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ledger:
+    """How what was done becomes part of the AgentRun.
+
+    ``settle`` waits, though not for long, for what kopf writes there when a run begins, and says whether the run is
+    still wanted; ``record`` writes a Job into the status.
+    """
+
+    settle: Callable[[], Awaitable[bool]]
+    record: Callable[[facts.JobFacts], Awaitable[None]]
 
 
-async def admit(deps: Deps, run: models.AgentRun, record: Record) -> str:
-    """Start the run's Job, created if need be. Returns what is in the way, in words; "" if it was started.
+async def admit(deps: Deps, run: models.AgentRun, ledger: Ledger) -> str:
+    """Start the run's Job, created if need be. Returns what is in the way, in words; "" if it is worth another look.
 
-    The caller holds the agent's lock. ``record`` writes the Job into the status. Raises PromptMissingError,
-    InvalidRunError, ApiError.
+    It was started then, or the run has been cancelled meanwhile. The caller holds the agent's lock. Raises
+    PromptMissingError, InvalidRunError, ApiError.
     """
     job = deps.world.job_of(run)
     if job is None or job.gone:
@@ -50,8 +60,10 @@ async def admit(deps: Deps, run: models.AgentRun, record: Record) -> str:
     if not job.held:
         deps.world.saw_job(job)
         return ""
+    if not await ledger.settle():
+        return ""
     async with deps.starting:
-        return await _pass_gate(deps, run, job, record)
+        return await _pass_gate(deps, run, job, ledger)
 
 
 async def _find_or_publish(deps: Deps, run: models.AgentRun) -> facts.JobFacts | str:
@@ -81,12 +93,12 @@ async def _adopt(deps: Deps, run: models.AgentRun, job: facts.JobFacts) -> None:
     _log.info("job_adopted", job=job.name, reattached_from=adopted.reattached_from)
 
 
-async def finish_adoption(deps: Deps, run: models.AgentRun, job: facts.JobFacts, record: Record) -> None:
+async def finish_adoption(deps: Deps, run: models.AgentRun, job: facts.JobFacts, ledger: Ledger) -> None:
     """The Secret of a Job that the run has adopted becomes its own, too; once the status names the Job, it may vanish.
 
     Whatever dies between this and the adoption, the finalizer on the Job tells that it is still to be done.
     """
-    await record(job)
+    await ledger.record(job)
     deps.reached(Step.ADOPTION_RECORDED)
     secret = names.prompt_secret_name(job.name)
     await deps.client.adopt_secret(run.metadata.namespace, secret, manifest.build_owner(run))
@@ -206,7 +218,7 @@ async def _publish(deps: Deps, run: models.AgentRun) -> facts.JobFacts:
     return job
 
 
-async def _pass_gate(deps: Deps, run: models.AgentRun, published: facts.JobFacts, record: Record) -> str:
+async def _pass_gate(deps: Deps, run: models.AgentRun, published: facts.JobFacts, ledger: Ledger) -> str:
     for number in range(_ROUNDS):
         jobs, pods = await _look(deps, run, published, afresh=number > 0)
         mine = next((job for job in jobs if job.uid == published.uid), None)
@@ -228,7 +240,7 @@ async def _pass_gate(deps: Deps, run: models.AgentRun, published: facts.JobFacts
         except errors.ConflictError as e:
             _log.info("gate_changed", job=mine.name, error=str(e))
             continue
-        await record(mine)  # a conflict is not the gate's: somebody else wrote the status, and may have ended the run
+        await ledger.record(mine)  # a conflict is not the gate's: who else wrote the status may have ended the run
         deps.reached(Step.JOB_RECORDED)
         try:
             await _start(deps, run, mine)

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from agentrun_operator import errors, kube, models
+from agentrun_operator import errors, kube, models, names
 from agentrun_operator.runner.deps import Deps
 from agentrun_operator.status import attempts, fields
 
@@ -38,6 +38,12 @@ class Record:
         """Whether the run has ended, by what was written here or by what the watch shows."""
         shown = self.body.get("status") or {}
         return any(phase is not None and models.Phase(phase).final for phase in map(_phase, (self.status, shown)))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the AgentRun has its finalizer, or gets none any more because it is being deleted."""
+        meta = self.body["metadata"]
+        return names.FINALIZER in meta.get("finalizers", ()) or bool(meta.get("deletionTimestamp"))
 
     @property
     def body(self) -> Mapping[str, Any]:

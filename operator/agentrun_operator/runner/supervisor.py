@@ -12,6 +12,7 @@ An API request without an answer is never a reason to conclude anything: the ste
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import random
@@ -32,6 +33,7 @@ _log = structlog.get_logger(__name__)
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
+_SETTLE_SECONDS = 5.0
 
 
 class Supervisor:
@@ -41,6 +43,8 @@ class Supervisor:
         self._deps = deps
         self._record = Record(deps, read)
         self._log = RunLog(deps)
+        self._ledger = admission.Ledger(settle=self._settle, record=self._note)
+        self._changed = asyncio.Event()  # set when there is something new to look at
         self._attempt = 0
         self._busy_with = ""
         self._met = ""  # the Job without a followed run that was looked into
@@ -67,16 +71,16 @@ class Supervisor:
             await self._give_up(e)
             return
         self._attempt = run.attempt
-        changed, looked = self._deps.world.join(run), resumed
+        self._changed, looked = self._deps.world.join(run), resumed
         self._deps.meters.follow(run, self._record.status, resumed=resumed)
         try:
             while not (self._record.is_final or run.lets_go):
                 looked = True
-                changed.clear()
+                self._changed.clear()
                 look_again = await self._step(run)
                 if look_again is None:
                     return
-                await _sleep(changed, look_again)
+                await _sleep(self._changed, look_again)
                 run = self._record.run()
                 if run.attempt != self._attempt:
                     self._begin(run)
@@ -179,7 +183,7 @@ class Supervisor:
     async def _finish_adoption(self, run: models.AgentRun) -> None:
         job = self._job(run)
         if job is not None and job.adopting:
-            await admission.finish_adoption(self._deps, run, job, lambda job: self._note(run, job))
+            await admission.finish_adoption(self._deps, run, job, self._ledger)
 
     async def _find_credential(self, run: models.AgentRun) -> None:
         try:
@@ -268,7 +272,7 @@ class Supervisor:
             self._busy_with = world.busy_with(run)
             try:
                 if not self._busy_with or world.unowned(run):
-                    self._busy_with = await admission.admit(self._deps, run, lambda job: self._note(run, job))
+                    self._busy_with = await admission.admit(self._deps, run, self._ledger)
             except errors.ApiError as e:
                 self._trouble, self._trouble_since = str(e), self._trouble_since or _now()
                 self._trouble_code = e.code if isinstance(e, admission.StartForbiddenError) else None
@@ -286,8 +290,22 @@ class Supervisor:
             return self._next_backoff()  # the list shows more than the watches do yet
         return 0
 
-    async def _note(self, run: models.AgentRun, job: facts.JobFacts) -> None:
+    async def _settle(self) -> bool:
+        """Wait until kopf's finalizer is on the AgentRun, or for five seconds. Whether the run may go on.
+
+        kopf writes it while the run begins; a status that was made from before would meet a conflict.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                while not self._record.is_settled:
+                    self._changed.clear()
+                    await self._changed.wait()
+        self._changed.set()  # whatever else it told of has not been looked at
+        return not self._record.run().stop_wanted
+
+    async def _note(self, job: facts.JobFacts) -> None:
         """Write the Job into the status, before it is started or may vanish."""
+        run = self._record.run()
         recorded = self._record.status.get("job") or {}
         if recorded.get("uid") != job.uid:
             seen = dataclasses.replace(self._observe(run), job=job)
