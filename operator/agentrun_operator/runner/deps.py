@@ -10,6 +10,7 @@ import structlog
 from agentrun_operator import errors, kube, manifest, metrics, names, settings, shapes, tail, traces
 from agentrun_operator.runner import mirrors
 from agentrun_operator.runner.announcer import Announcer
+from agentrun_operator.runner.garbage import Garbage
 from agentrun_operator.runner.leftovers import Leftovers
 from agentrun_operator.runner.logins import Logins
 from agentrun_operator.runner.resync import Resync
@@ -52,6 +53,7 @@ class Deps:
     starting: asyncio.Semaphore = dataclasses.field(default_factory=lambda: asyncio.Semaphore(_MOST_STARTED))
     written: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # statuses, by the runs' uids
     logins: Logins = dataclasses.field(default_factory=Logins)
+    garbage: Garbage = dataclasses.field(default_factory=Garbage)
     resync: Resync = dataclasses.field(default_factory=Resync)
     tasks: list[asyncio.Task[None]] = dataclasses.field(default_factory=list)
 

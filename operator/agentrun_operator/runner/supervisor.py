@@ -91,6 +91,7 @@ class Supervisor:
             self._deps.meters.leave(run.metadata.uid)
             self._deps.written.pop(run.metadata.uid, None)
             self._log.close()
+            self._deps.garbage.leave()
 
     def _begin(self, run: models.AgentRun) -> None:
         """Another attempt: nothing of the last one is known any more."""
