@@ -1,8 +1,10 @@
 """Whether a run costs the same when there are many: time and memory for each run at growing numbers of them.
 
 For each number: a namespace and an operator of its own, which has had one run before; its memory then; all AgentRuns
-at once; its memory when all are at work and it is quiet again. A raw loop of the same three writes for as many runs is
-measured beside it, since what the API server takes for each write need not be flat, either; its Jobs stay held.
+at once; its memory when all are at work and it is quiet again. What a first rush leaves open for the next one, such as
+connections, is in the memory of the fewest runs; so the memory of each further run is given, too. A raw loop of the
+same three writes for as many runs is measured beside it, since what the API server takes for each write need not be
+flat, either; its Jobs stay held.
 """
 
 import asyncio
@@ -76,26 +78,39 @@ def build_rows(found: Sequence[Size]) -> list[rows.Json]:
     """The rows of the table from what was measured: one for each number of runs, then how flat they are."""
     sizes = list(dict.fromkeys(one.runs for one in found))
     table = []
-    times, memories = [], []
-    for runs in sizes:
+    times, memories, further = [], [], []
+    for before, runs in zip((0, *sizes), sizes, strict=False):
         mine = [one for one in found if one.runs == runs]
         time_each = rows.median([one.milliseconds for one in mine])
         raw_each = rows.median([one.raw / runs * 1000 for one in mine])
         memory_each = rows.median([one.kilobytes for one in mine])
-        rss = rows.median([one.after for one in mine]) / 1024
+        rss = rows.median([one.after for one in mine])
         times.append(time_each)
         memories.append(memory_each)
         table.append(
             rows.row(f"{runs} runs: time for each, over the raw loop", ours=time_each, baseline=raw_each, unit="ms")
         )
         table.append(
-            rows.row(f"{runs} runs: operator's memory for each", ours=memory_each, unit="KB", note=f"RSS {rss:.0f} MB")
+            rows.row(
+                f"{runs} runs: operator's memory for each", ours=memory_each, unit="KB", note=f"RSS {rss / 1024:.0f} MB"
+            )
         )
-    for what, values in (("time", times), ("memory", memories)):
+        if before:
+            less = rows.median([one.after for one in found if one.runs == before])
+            further.append((rss - less) / (runs - before))
+            what = f"{runs} runs: operator's memory for each further run, from {before}"
+            table.append(rows.row(what, ours=further[-1], unit="KB"))
+    for what, values in (
+        ("time for each run", times),
+        ("memory for each run", memories),
+        ("memory for each further run", further),
+    ):
+        if not values:
+            continue
         flat = rows.flatness(values) if min(values) > 0 else float("nan")
         table.append(
             rows.row(
-                f"{what} for each run, greatest over least of {', '.join(map(str, sizes))} runs",
+                f"{what}, greatest over least of {', '.join(map(str, sizes))} runs",
                 ours=1 + flat,
                 unit="x",
                 target=f"flat within {_TARGET:.0%}",

@@ -109,7 +109,7 @@ def build_rows(runs: int, samples: Sequence[Sample]) -> list[rows.Json]:
             unit="s",
             target=f"<= {_TARGET_SECONDS:.0f} s",
             met=max(followed) <= _TARGET_SECONDS,
-            note=rows.spread(followed),
+            note="; ".join(filter(None, [rows.spread(followed), f"up to {_WRITES_PER_SECOND} progress writes/s"])),
         ),
         rows.row(
             f"kill -9 with {runs} live runs: new process → heartbeat of all renewed",

@@ -84,15 +84,22 @@ def _size(runs: int, *, each_ms: float, each_kb: float) -> growth.Size:
 
 def test_growth_is_flat_when_a_run_costs_the_same_at_every_size() -> None:
     table = growth.build_rows([_size(100, each_ms=10, each_kb=50), _size(1000, each_ms=11, each_kb=70)])
-    times, memory = table[-2:]
+    times, memory = table[-3:-1]
     assert (times["ours"], times["met"]) == (pytest.approx(1.1), True)
     assert (memory["ours"], memory["met"]) == (pytest.approx(1.4), False)
 
 
 def test_growth_without_any_growth_of_memory_is_no_target_met() -> None:
     table = growth.build_rows([_size(100, each_ms=10, each_kb=0), _size(1000, each_ms=10, each_kb=70)])
-    assert math.isnan(table[-1]["ours"])
-    assert table[-1]["met"] is False
+    assert math.isnan(table[-2]["ours"])
+    assert table[-2]["met"] is False
+
+
+def test_what_comes_with_the_first_runs_is_no_growth() -> None:
+    found = [_size(runs, each_ms=10, each_kb=50 + 10_000 / runs) for runs in (100, 1000, 5000)]
+    average, further = growth.build_rows(found)[-2:]
+    assert (average["met"], further["met"]) == (False, True)
+    assert further["ours"] == pytest.approx(1)
 
 
 def test_the_first_run_is_judged_by_what_comes_beyond_the_plain_watch() -> None:
