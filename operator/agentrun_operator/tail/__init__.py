@@ -3,8 +3,8 @@
 Why a thread of its own: a read on a network file system may block, and the event loop must not. Why one for all: a run
 costs an entry in a schedule and an open file here, not a thread. The constants come from the run-log design: poll every
 250 ms, every second after 5 polls without growth, back to 250 ms on growth; with more than 750 files the pauses grow
-with their number. There is no inotify on NFS, so there is none here. What is read is folded at once (``progress``) and
-forgotten; memory per run is constant.
+with their number. Files that are due within 20 ms are looked at together. There is no inotify on NFS, so there is none
+here. What is read is folded at once (``progress``) and forgotten; memory per run is constant.
 
 What happens to a file is answered in ``logfile``, how its end is told in ``followed``, who reads when is said here.
 
@@ -27,6 +27,7 @@ threads are set aside; mounts on trial leave the last one to the others. Then ev
 import dataclasses
 import heapq
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ __all__ = ["LogTail", "Tailer"]
 _log = structlog.get_logger(__name__)
 
 _MOST_POLLS = 3000  # per second, of all files that are followed: with more of them, each is looked at less often
+_SLACK_SECONDS = 0.02  # waiting for each file by itself would take more time than looking at it
 _WATCH_SECONDS = 0.5
 _HANG_SECONDS = 2.0
 _CLOSE_SECONDS = 1.0
@@ -150,7 +152,10 @@ class Tailer:
         if delay and not tail.draining:
             delay = max(delay, len(self._due) / _MOST_POLLS)
         tail.place.ticket = next(self._tickets)
-        heapq.heappush(self._due, (time.monotonic() + delay, tail.place.ticket, tail))
+        due = time.monotonic() + delay
+        if delay:
+            due = math.ceil(due / _SLACK_SECONDS) * _SLACK_SECONDS
+        heapq.heappush(self._due, (due, tail.place.ticket, tail))
         self._changed.notify()
 
     def _take(self, now: float) -> LogTail | None:
