@@ -23,8 +23,8 @@ from hack.verify.checks import CHECKS, Check
 
 _LOGS = Path("build") / "verify"
 _SHOWN = {True: 6, False: 120}  # the last lines of a check, by whether it passed
-_MOST_REPEATED = 25
-_TELLING = ("FAILED ", "ERROR ", "BROKEN", "broken", "error:", "Error:")
+_MOST_REPEATED = 80
+_TELLING = ("FAILED ", "ERROR ", "BROKEN", "broken", "error:", "Error:", "  | ")  # the last: a story of the chaos suite
 
 
 class Outcome(StrEnum):

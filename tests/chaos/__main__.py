@@ -201,8 +201,8 @@ def _tell(outcome: Outcome) -> None:
     until = {broken.run: broken.at + 1 for broken in outcome.violations if broken.run}
     for run, at in list(until.items())[-_MOST_STORIES:]:
         lines = list(story.tell((e for e in outcome.events if e.at <= at), run))
-        print(f"what led to it, of the AgentRun {run}:")
-        print("\n".join(lines[-_LAST_LINES:]), flush=True)
+        _say(f"what led to it, of the AgentRun {run}:")
+        print("\n".join(f"  | {line}" for line in lines[-_LAST_LINES:]), flush=True)
 
 
 if __name__ == "__main__":

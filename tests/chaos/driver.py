@@ -5,7 +5,7 @@ import collections
 import random
 from collections.abc import Callable, Sequence
 
-from tests.chaos import api, catalogue, history, invariants
+from tests.chaos import api, catalogue, history, invariants, kubelet
 from tests.chaos.outcome import Hit, Outcome
 from tests.chaos.scene import Scene, until
 
@@ -74,7 +74,11 @@ class Suite:
         outcome.operators = scene.keeper.starts
         outcome.steps = scene.keeper.steps
         outcome.exits = scene.keeper.exits
-        outcome.complaints = list(scene.keeper.complaints)
+        failed = [event.object for event in scene.eye.events if event.type == kubelet.FAILED]
+        outcome.complaints = [
+            *scene.keeper.complaints,
+            *(f"the stand-in for kubelet failed, pod {said['name']}: {said['why']}" for said in failed),
+        ]
         outcome.seconds = scene.eye.clock
 
     async def _round(self, part: Sequence[catalogue.Kind]) -> None:

@@ -261,17 +261,22 @@ async def node_lost(scene: Scene, rng: random.Random, *, told: bool) -> str:
         "message": "node not found",
     }
     status = {"phase": "Failed", "conditions": [disruption]} if told else {"phase": "Unknown"}
-    await scene.api.ask(
-        "PATCH",
-        scene.path("pods", meta["name"], "status"),
-        {"status": status},
-        content="application/strategic-merge-patch+json",
-    )
-    if not told:  # no kubelet will ever say that it has ended, and the Job's own finalizer waits for that
-        bare = {"metadata": {"finalizers": None}}
-        await scene.api.ask("PATCH", scene.path("pods", meta["name"]), bare, content=api.MERGE)
-    await scene.api.ask("DELETE", scene.path("pods", meta["name"]), {"gracePeriodSeconds": 0})
+    await _take_pod(scene, meta["name"], status, keeps_finalizers=told)
     return str(meta["name"])
+
+
+async def _take_pod(scene: Scene, name: str, status: Mapping[str, Any], *, keeps_finalizers: bool) -> None:
+    """Give the pod this status and remove it; again if a report of its kubelet that was under way came afterwards."""
+    where, patch = scene.path("pods", name), "application/strategic-merge-patch+json"
+    while True:
+        await scene.api.ask("PATCH", f"{where}/status", {"status": status}, content=patch)
+        if not keeps_finalizers:  # no kubelet will ever say that it has ended, which the Job controller waits for
+            await scene.api.ask("PATCH", where, {"metadata": {"finalizers": None}}, content=api.MERGE)
+        await scene.api.ask("DELETE", where, {"gracePeriodSeconds": 0})
+        await asyncio.sleep(_SHOWN_SECONDS)
+        code, pod = await scene.api.ask("GET", where)
+        if code == 404 or (objects.is_deleted(pod) and pod["status"].get("phase") == status["phase"]):
+            return
 
 
 _QUOTA_ENDS = ("Failed k8s_quota_exceeded",)

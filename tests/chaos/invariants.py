@@ -230,8 +230,12 @@ def left_over(
 
 
 def _at_work(pod: Mapping[str, Any]) -> str:
-    deleted = ", being deleted" if objects.is_deleted(pod) else ""
-    return f"pod {pod['metadata']['name']} is {pod['status'].get('phase')}{deleted}"
+    """What of the pod tells whose turn it is: the kubelet's, or that of who has a finalizer on it."""
+    meta = pod["metadata"]
+    deleted = f", being deleted since {meta['deletionTimestamp']}" if objects.is_deleted(pod) else ""
+    owners = [f"{ref['kind']} {ref['name']}" for ref in meta.get("ownerReferences") or ()]
+    held = f"finalizers {', '.join(meta.get('finalizers') or ()) or 'none'}, owners {', '.join(owners) or 'none'}"
+    return f"pod {meta['name']} is {pod['status'].get('phase')}{deleted} ({held})"
 
 
 INVARIANTS: Mapping[str, Callable[[Picture, Change], Answer]] = {

@@ -8,6 +8,7 @@ not start the agent of one attempt twice, ends it when its pod is being deleted,
 import asyncio
 import contextlib
 import datetime
+import io
 import pathlib
 import random
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ import aiohttp
 from tests.chaos import api, scripts
 
 NODE = "chaos-node"
+FAILED = "kubelet-failed"  # the note of an error of its own
 _NODE = f"/api/v1/nodes/{NODE}"
 _HEARTBEAT_SECONDS = 10
 _RETRY_SECONDS = 0.1
@@ -201,7 +203,7 @@ class _Pod:
         try:
             await self._play()
         except Exception as e:  # noqa: BLE001 - a pod that nobody plays would be taken for one that the operator left
-            self._node.tell("kubelet-failed", self, why=f"{type(e).__name__}: {e}")
+            self._node.tell(FAILED, self, name=self.name, why=f"{type(e).__name__}: {e}")
 
     async def _play(self) -> None:
         if not self._bound:
@@ -231,26 +233,31 @@ class _Pod:
                 return None
         if await self._told_to_end(self._rng.uniform(0, 0.2)):
             return None
-        if not self._prepare():
-            await self._fail_init()
-            return None
-        with self._owner_file.open("a") as file:
-            file.write("started\n")
-        self._at_work = True
-        self._node.tell("agent-started", self)
-        await self._report({"running": {"startedAt": _now()}}, "Running", prepared=True)
-        return await self._work()
+        try:
+            if not self._prepare():
+                await self._fail_init()
+                return None
+            with self._owner_file.open("a") as file:
+                file.write("started\n")
+            log = self._log.open("ab", buffering=0)  # as a process has it, whoever removes the file meanwhile
+        except OSError as e:  # an operator that has let go of the run has removed the agent's last log, and its folder
+            self._node.tell("container-failed", self, why=f"{type(e).__name__}: {e}")
+            return 1
+        with log:
+            self._at_work = True
+            self._node.tell("agent-started", self)
+            await self._report({"running": {"startedAt": _now()}}, "Running", prepared=True)
+            return await self._work(log)
 
-    async def _work(self) -> int:
+    async def _work(self, log: io.RawIOBase) -> int:
         """Print in a few pieces, then exit."""
         lines = self._script.lines
         pause = self._rng.uniform(*self._script.seconds) / len(lines)
-        with self._log.open("ab", buffering=0) as file:  # as a process has it, whoever removes the file meanwhile
-            for line in lines:
-                if await self._told_to_end(pause):
-                    return _KILLED
-                self._bytes += file.write(line)
-                self._printed += 1
+        for line in lines:
+            if await self._told_to_end(pause):
+                return _KILLED
+            self._bytes += log.write(line) or 0
+            self._printed += 1
         if self._script.hangs:
             await self.asked_to_end.wait()
             return _KILLED

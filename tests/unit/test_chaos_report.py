@@ -111,7 +111,13 @@ async def test_a_component_that_ended_by_itself_is_started_again(monkeypatch: py
 def test_what_is_left_is_told_with_its_run() -> None:
     """Also of a pod whose Job is gone, and the cause comes behind what waits for it."""
     run = {"metadata": {"uid": "u", "name": "r1"}, "status": {"phase": "Queued", "message": "Waiting."}}
-    meta = {"name": "r0-x", "labels": {"batch.kubernetes.io/controller-uid": "j"}, "deletionTimestamp": "now"}
+    meta = {
+        "name": "r0-x",
+        "labels": {"batch.kubernetes.io/controller-uid": "j"},
+        "deletionTimestamp": "2026-11-22T10:00:00Z",
+        "finalizers": ["batch.kubernetes.io/job-tracking"],
+        "ownerReferences": [{"kind": "Job", "name": "r0"}],
+    }
     at_work = {"metadata": meta, "status": {"phase": "Running"}}
     ended: dict[str, Any] = {"metadata": {}, "status": {"phase": "Failed"}}
     pods = {"p": at_work, "q": ended}
@@ -119,5 +125,9 @@ def test_what_is_left_is_told_with_its_run() -> None:
     left = invariants.left_over(seen, {"j": "u0"})
     assert [(one.run, one.sentence) for one in left] == [
         ("u", "run r1 has not ended: Queued, Waiting."),
-        ("u0", "pod r0-x is Running, being deleted"),
+        (
+            "u0",
+            "pod r0-x is Running, being deleted since 2026-11-22T10:00:00Z "
+            "(finalizers batch.kubernetes.io/job-tracking, owners Job r0)",
+        ),
     ]

@@ -43,7 +43,7 @@ def test_ci_shows_the_end_of_a_check_and_repeats_what_failed(
     """The whole is in a file; the reason stands beside the table, for logs of which only the end is kept."""
     monkeypatch.chdir(tmp_path)
     says = "import sys; print('\\n'.join(f'line {n}' for n in range(300))); "
-    bad = "print('FAILED tests/unit/test_a.py::test_b'); print('end', file=sys.stderr); sys.exit(1)"
+    bad = "print('FAILED tests/unit/test_a.py::test_b\\n  | 1.0 s  how'); print('end', file=sys.stderr); sys.exit(1)"
     checks = [
         Check(name="good", commands=((sys.executable, "-c", f"{says} print('done')"),)),
         Check(name="bad", commands=((sys.executable, "-c", says + bad),)),
@@ -54,7 +54,7 @@ def test_ci_shows_the_end_of_a_check_and_repeats_what_failed(
     assert ("done" in good, "line 299" in good, "line 200\n" in good) == (True, True, False)
     assert ("line 250\n" in rest, "line 100\n" in rest) == (True, False)
     assert out.endswith("1 passed, 1 failed\n")
-    assert "bad: FAILED tests/unit/test_a.py::test_b\n" in out
+    assert "bad: FAILED tests/unit/test_a.py::test_b\nbad:   | 1.0 s  how\n" in out
     assert "line 0\n" in (tmp_path / "build" / "verify" / "bad-1.log").read_text()
 
 
