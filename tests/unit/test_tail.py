@@ -7,6 +7,7 @@ import pathlib
 import threading
 import time
 import tracemalloc
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,6 +77,12 @@ class Place:
         self.tail.drain(expected)
         assert self.drained.wait(seconds)
         return self.seen
+
+
+@pytest.fixture(autouse=True)
+def quick_to_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds until another file at the path is noticed would be most of a test."""
+    monkeypatch.setattr(logfile, "_TRUST_SECONDS", 0)
 
 
 @pytest.fixture
@@ -228,6 +235,26 @@ def test_many_files_are_looked_at_less_often_each(monkeypatch: pytest.MonkeyPatc
         one.close()
 
 
+def test_logs_that_are_due_at_nearly_the_same_time_are_looked_at_together(tmp_path: pathlib.Path) -> None:
+    """The thread wakes at most every 20 ms, unless somebody waits for a log now."""
+    tailer = tail.Tailer(settings.Settings(poll_seconds=0.25, idle_poll_seconds=1))
+    tailer.close()  # this test looks at the schedule itself
+    due, lock, push = (getattr(tailer, name) for name in ("_due", "_changed", "_push"))
+    tails = [Place(tailer, tmp_path).tail for _ in range(20)]
+    due.clear()
+    with lock:
+        for number, one in enumerate(tails):
+            push(one, 0.25 + number / 1000)
+    times = [at for at, _, _ in due]
+    assert len(set(times)) <= 3
+    assert all(at * 50 == pytest.approx(round(at * 50), abs=1e-6) for at in times)
+    with lock:
+        push(tails[0], 0)
+    assert due[0][0] <= time.monotonic()
+    for one in tails:
+        one.close()
+
+
 # ------------------------------------------------------------------------------------------- what can happen to it
 
 
@@ -268,6 +295,39 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(os, "pread", read)
     return lengths
+
+
+def test_a_growing_log_costs_one_read_and_its_path_is_asked_for_every_two_seconds(
+    still: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then a file that took its place is not noticed; then it is, also while the old one grows."""
+    monkeypatch.setattr(logfile, "_TRUST_SECONDS", 2.0)
+    clock, asked, real = [100.0], [], os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        asked.append(clock[0])
+        return real(path)
+
+    def look(at: float) -> int:
+        clock[0] = at
+        still.tail.poll(CONFIG)
+        return still.seen.transcript.turns
+
+    monkeypatch.setattr(logfile, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(os, "lstat", lstat)
+    lengths = count_reads(monkeypatch)
+    with still.path.open("ab", buffering=0) as file:
+        for number, at in enumerate((100.0, 100.5, 101.0, 101.5), 1):
+            file.write(turn(number))
+            assert look(at) == number
+        assert (asked, len(lengths)) == ([100.0], 4)
+        still.path.unlink()
+        still.write(turn(9))
+        file.write(turn(5))
+        assert look(101.9) == 5
+        file.write(turn(6))
+        assert look(102.0) == 1
+    assert asked == [100.0, 102.0]
 
 
 def test_a_log_replaced_after_much_was_read_does_not_take_more_than_its_turn(

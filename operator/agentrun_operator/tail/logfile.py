@@ -2,8 +2,9 @@
 
 * Not there yet: nothing to read. Gone again (deleted, renamed, its folder replaced): its writer goes on writing what it
   has open, and so do we reading it.
-* Another file at its place, or a shorter one: begin again with an empty state. The state always describes the file as
-  it is, so nothing counts twice. A stale handle means that too: a server gives the number of a removed file to another.
+* Another file at its place, or a shorter one, which is noticed within two seconds: begin again with an empty state. The
+  state always describes the file as it is, so nothing counts twice. A stale handle means that too: a server gives the
+  number of a removed file to another.
 * An agent owns its folder and may put anything at the path: only a regular file is read, never through a symbolic link
   (the operator may read what the agent may not), never a pipe (it would block everybody).
 * NUL bytes: a network file system may show a later write before an earlier one, and the gap reads as NULs until it is
@@ -25,6 +26,7 @@ _CHUNK_BYTES = 64 * 1024
 _TURN_BYTES = 4 * 1024 * 1024
 _TURN_SECONDS = 0.1
 _HOLE_SECONDS = 5
+_TRUST_SECONDS = 2.0  # asking what is at the path takes three times as long as reading what is open
 
 
 class LogFile:
@@ -44,6 +46,7 @@ class LogFile:
         self._path = path
         self._fd: int | None = None
         self._identity: tuple[int, int] | None = None
+        self._trusted_until = 0.0  # so long what is open is taken for what is at the path
         self._reopen = False
         self._believes_size = True
         self._first_size = 0
@@ -70,18 +73,21 @@ class LogFile:
 
     def read(self) -> int:
         """Read at most one turn's worth. Returns how many bytes there were."""
-        read, until = 0, time.monotonic() + _TURN_SECONDS
+        read, now = 0, time.monotonic()
+        until = now + _TURN_SECONDS
         self.failed = self.more = False
         try:
-            fd = self._open()
+            fd = self._open(now)
             while fd is not None and read < _TURN_BYTES and (not read or time.monotonic() < until):
-                chunk = self._chunk(fd)
+                chunk, is_last = self._chunk(fd)
                 if not chunk:
                     self._first_size = 0  # the end, even if the file was longer once
                     break
                 self.progress.feed(chunk)
                 self.offset += len(chunk)
                 read += len(chunk)
+                if is_last and self.caught_up:
+                    break
             else:
                 self.more = fd is not None
         except PermissionError:  # as good as not there: whoever asks will turn to the pod's own log
@@ -100,8 +106,10 @@ class LogFile:
             with contextlib.suppress(OSError):  # the server may be gone; the descriptor is released all the same
                 os.close(fd)
 
-    def _open(self) -> int | None:
+    def _open(self, now: float) -> int | None:
         """A descriptor to read from, or None if there is nothing new to read."""
+        if self._fd is not None and not self._reopen and now < self._trusted_until:
+            return self._fd
         try:
             seen = os.lstat(self._path)
         except (FileNotFoundError, NotADirectoryError):
@@ -111,6 +119,7 @@ class LogFile:
         identity = (seen.st_dev, seen.st_ino)
         if identity != self._identity or seen.st_size < self.offset:
             self._begin(identity, seen.st_size)
+        self._trusted_until = now + _TRUST_SECONDS
         if seen.st_size <= self.offset and self._believes_size:
             self._first_size = 0
             return None
@@ -128,23 +137,23 @@ class LogFile:
         self.found, self._identity = True, identity
         self._hole_since, self._trusts_nuls = None, False
 
-    def _chunk(self, fd: int) -> bytes:
-        """The next bytes, up to a hole that may still be filled."""
+    def _chunk(self, fd: int) -> tuple[bytes, bool]:
+        """The next bytes, up to a hole that may still be filled, and whether the file ended behind them."""
         chunk = os.pread(fd, _CHUNK_BYTES, self.offset)
         if self._trusts_nuls or b"\0" not in chunk:
             self._hole_since = None
-            return chunk
+            return chunk, len(chunk) < _CHUNK_BYTES
         before = chunk[: chunk.index(b"\0")]
         if before:
-            return before
+            return before, False
         now = time.monotonic()
         if self._hole_since is None:
             self._hole_since = now
         if now - self._hole_since < _HOLE_SECONDS:
             self._reopen = True  # the gap may be in this machine's cache only
-            return b""
+            return b"", False
         self.trust_nuls()
-        return chunk
+        return chunk, False
 
 
 def read_tail(path: str, limit: int) -> str:
