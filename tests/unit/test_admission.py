@@ -552,14 +552,13 @@ async def test_a_finalizer_that_does_not_come_holds_nobody_up(scene: Scene, monk
     assert (await play(scene, scene.start()))["phase"] == "Succeeded"
 
 
-async def test_what_changes_while_the_finalizer_is_awaited_is_looked_at(scene: Scene) -> None:
-    """A run that is cancelled then is not started."""
-    meta = scene.add()["metadata"]
-    meta["finalizers"] = []
+@pytest.mark.parametrize("how", ["deleted", "cancelled"])
+async def test_what_changes_while_the_finalizer_is_awaited_is_looked_at(scene: Scene, how: str) -> None:
+    """A run that is not wanted any more is not started."""
+    scene.add()["metadata"]["finalizers"] = []
     task = scene.start()
     await scene.until(lambda: scene.kube.jobs)
-    meta["deletionTimestamp"] = scene.now().isoformat()
-    scene.world.wake(meta["uid"])
+    scene.change(cancel=how == "cancelled", deleted=how == "deleted")
     await scene.until(lambda: "delete_job" in scene.kube.verbs())
     scene.remove_job()
     assert (await scene.finish(task))["phase"] == "Cancelled"

@@ -41,9 +41,8 @@ class Record:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the AgentRun has its finalizer, or gets none any more because it is being deleted."""
-        meta = self.body["metadata"]
-        return names.FINALIZER in meta.get("finalizers", ()) or bool(meta.get("deletionTimestamp"))
+        """Whether the AgentRun has its finalizer."""
+        return names.FINALIZER in self.body["metadata"].get("finalizers", ())
 
     @property
     def body(self) -> Mapping[str, Any]:

@@ -298,7 +298,7 @@ class Supervisor:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_SECONDS):
-                while not self._record.is_settled:
+                while not (self._record.is_settled or self._record.run().stop_wanted):
                     self._changed.clear()
                     await self._changed.wait()
         self._changed.set()  # whatever else it told of has not been looked at
