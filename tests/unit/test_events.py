@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import itertools
 from typing import Any
 
 import pytest
@@ -125,36 +124,6 @@ async def test_an_event_that_is_posted_late_has_the_time_at_which_it_happened(mo
         await asyncio.sleep(0)
     worker.cancel()
     assert client.event_times == ["2026-01-02T03:04:05Z"]
-
-
-async def test_an_event_that_hangs_holds_up_its_own_run_and_few_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one run they come in their order, of all runs several at a time."""
-    client = fakes.FakeKube()
-    waiting, answer = [], asyncio.Event()
-
-    async def create_event(run: kube.Ref, event: kube.Event) -> None:
-        waiting.append((run.uid, event.reason))
-        await answer.wait()
-
-    monkeypatch.setattr(client, "create_event", create_event)
-    announcer = runner.Announcer(settings.Settings(), client)
-    done = {**RUNNING, "phase": "Succeeded"}
-    refs = [kube.Ref(REF.namespace, f"r{number}", f"uid-{number}") for number in range(40)]
-    for ref in refs:
-        for before, after in itertools.pairwise(({}, PENDING, RUNNING, done)):
-            announcer.announce(ref, before, after)
-    worker = asyncio.create_task(announcer.work())
-    for _ in range(50):
-        await asyncio.sleep(0)
-    assert [reason for _, reason in waiting] == ["JobCreated"] * 4
-    assert len({uid for uid, _ in waiting}) == 4
-    answer.set()
-    for _ in range(1000):
-        await asyncio.sleep(0)
-    worker.cancel()
-    for ref in refs:
-        told = [reason for uid, reason in waiting if uid == ref.uid]
-        assert told == ["JobCreated", "PodRunning", "RunSucceeded"]
 
 
 async def test_events_can_be_switched_off() -> None:
