@@ -553,8 +553,11 @@ async def test_a_finalizer_that_does_not_come_holds_nobody_up(scene: Scene, monk
 
 
 @pytest.mark.parametrize("how", ["deleted", "cancelled"])
-async def test_what_changes_while_the_finalizer_is_awaited_is_looked_at(scene: Scene, how: str) -> None:
-    """A run that is not wanted any more is not started."""
+async def test_what_changes_while_the_finalizer_is_awaited_is_looked_at(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A run that is not wanted any more is not started, and nothing is waited for to say so."""
+    monkeypatch.setattr("agentrun_operator.runner.supervisor._SETTLE_SECONDS", 600)
     scene.add()["metadata"]["finalizers"] = []
     task = scene.start()
     await scene.until(lambda: scene.kube.jobs)
