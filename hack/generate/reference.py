@@ -144,7 +144,7 @@ def _sections(path: str, node: Mapping[str, Any], model: type[base.Model]) -> It
     yield from _changes(node)
     rows = [_row(path, name, field, required=name in node.get("required", ())) for name, field in _fields(node)]
     yield _table(("Field", "Type", "Default", "Bounds", "Description"), rows)
-    rules = [f"- {_rule(rule['message'], node)}" for rule in node.get(_RULES, ()) if _FIXED not in rule["message"]]
+    rules = [f"- {_rule(rule['message'], node)}" for rule in node.get(_RULES, ()) if not _fixes(rule)]
     if rules:
         yield "\n".join(rules)
     for name, field in _fields(node):
@@ -180,13 +180,17 @@ def _about(node: Mapping[str, Any], model: type[base.Model]) -> str:
 
 def _changes(node: Mapping[str, Any]) -> Iterator[str]:
     """Which fields may change, for an object that has rules about it."""
-    fixed = {rule["message"].split()[0].partition(".")[2] for rule in node.get(_RULES, ()) if _FIXED in rule["message"]}
-    if fixed:
-        free = [_code(name) for name, _ in _fields(node) if name not in fixed]
+    free = [_code(name) for name, field in _fields(node) if not any(map(_fixes, field.get(_RULES, ())))]
+    if len(free) < len(_fields(node)):
         yield (
             f"What may change after creation: {', '.join(free[:-1])} and {free[-1]}. Any other change is refused, also "
             "an addition or a removal: create a new AgentRun instead."
         )
+
+
+def _fixes(rule: Mapping[str, str]) -> bool:
+    """Whether the rule keeps a field from being changed."""
+    return _FIXED in rule["message"]
 
 
 def _row(path: str, name: str, field: Mapping[str, Any], *, required: bool) -> tuple[str, ...]:
@@ -255,7 +259,7 @@ def _of_value(field: Mapping[str, Any]) -> str:
     if field.get("pattern") == _NO_NUL:
         said.append("no NUL character")
     elif "properties" not in field:
-        said += [_short(rule["message"]) for rule in field.get(_RULES, ())]
+        said += [_short(rule["message"]) for rule in field.get(_RULES, ()) if not _fixes(rule)]
     return "; ".join(said)
 
 

@@ -55,14 +55,6 @@ class Rule:
         return {"rule": self.expression, "message": self.message}
 
 
-def immutable(field: str) -> Rule:
-    """The rule that ``spec.<field>`` never changes, not even by being added or removed."""
-    return Rule(
-        f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
-        f"spec.{field} cannot be changed after creation; create a new AgentRun instead",
-    )
-
-
 def exactly_one(first: str, *others: str) -> Rule:
     """The rule that exactly one of the fields (by their names on the wire) is given."""
     fields = (first, *others)

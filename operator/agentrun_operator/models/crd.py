@@ -4,7 +4,7 @@ Pydantic writes JSON Schema; Kubernetes wants a *structural* schema: no ``$ref``
 and a ``type`` everywhere. This module does that translation and adds what only a CRD has: names, columns, subresource.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from agentrun_operator import models, names
@@ -26,6 +26,8 @@ _KEEP = (
     "maxProperties",
     "required",
 )
+
+_RULES = "x-kubernetes-validations"
 
 _COLUMNS = (
     # name, type, path, priority (1 = only with -o wide)
@@ -88,10 +90,26 @@ def _object_schema() -> dict[str, Any]:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": _of_model(models.AgentRunSpec),
+            "spec": _fixed(_of_model(models.AgentRunSpec), models.AgentRunSpec.MAY_CHANGE),
             "status": _of_model(models.AgentRunStatus),
         },
     }
+
+
+def _fixed(spec: dict[str, Any], may_change: Container[str]) -> dict[str, Any]:
+    """``spec`` with rules that all its other fields never change, not even by being added or removed.
+
+    A rule of the field itself is cheap, and the API server judges them all again at each write of a status; only where
+    a field may be left out, a rule of the object has to look whether it is there (docs/adr/0023).
+    """
+    for name, field in spec["properties"].items():
+        if name in may_change:
+            continue
+        message = f"spec.{name} cannot be changed after creation; create a new AgentRun instead"
+        field[_RULES] = [*field.get(_RULES, ()), {"rule": "self == oldSelf", "message": message}]
+        if name not in spec["required"] and "default" not in field:
+            spec[_RULES].append({"rule": f"has(self.{name}) == has(oldSelf.{name})", "message": message})
+    return spec
 
 
 def _of_model(model: type[Any]) -> dict[str, Any]:

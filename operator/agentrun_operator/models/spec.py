@@ -9,13 +9,16 @@ from agentrun_operator.models.execution import Claude, ConcurrencyPolicy, Job, R
 from agentrun_operator.models.inputs import Agent, Approval, Bundle, IssueId, KeyRef, Prompt, Session, Wake, Workspace
 
 
-_MAY_CHANGE = ("cancel", "suspend", "retention")
-
-
 class AgentRunSpec(base.Model):
     """What to run. Everything but cancel, suspend and retention is fixed once the object is created."""
 
-    RULES: ClassVar[tuple[base.Rule, ...]] = ()  # set below: they are made from the fields
+    MAY_CHANGE: ClassVar = frozenset({"cancel", "suspend", "retention"})
+    RULES: ClassVar = (
+        base.Rule(
+            "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
+            "spec.cancel cannot be taken back; create a new AgentRun instead",
+        ),
+    )
 
     company_id: base.Id = pydantic.Field(description="The company (tenant) the agent belongs to.")
     agent: Agent = pydantic.Field(description="The agent whose work this run is.")
@@ -61,16 +64,3 @@ class AgentRunSpec(base.Model):
     suspend: base.Flag = pydantic.Field(
         default=False, description="Set to true to hold the run before its Job is created; a run with a Job goes on."
     )
-
-
-AgentRunSpec.RULES = (
-    *(
-        base.immutable(field.alias or name)
-        for name, field in AgentRunSpec.model_fields.items()
-        if (field.alias or name) not in _MAY_CHANGE
-    ),
-    base.Rule(
-        "!(has(oldSelf.cancel) && oldSelf.cancel) || (has(self.cancel) && self.cancel)",
-        "spec.cancel cannot be taken back; create a new AgentRun instead",
-    ),
-)
