@@ -6,15 +6,17 @@ import asyncio
 import base64
 import dataclasses
 import datetime as dt
+import gc
 import json
 import pathlib
 import time
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from agentrun_operator import errors, facts, models, names, status
+from agentrun_operator import errors, facts, models, names, runner, status
 from tests import builders, deps, scenes
 from tests.scenes import INIT, PROMPT, RESULT, TURN, Scene, play, unavailable
 
@@ -74,6 +76,21 @@ async def test_nothing_is_left_when_the_job_is_gone(scene: Scene) -> None:
     scene.remove_job()
     scene.world.leave(models.AgentRun.parse(scene.run()))
     assert {key for key, value in vars(scene.world).items() if value} == {"_tickets"}, "but what numbers those who wait"
+
+
+async def test_what_was_known_of_an_ended_run_does_not_wait_for_a_collection_of_garbage(scene: Scene) -> None:
+    """It is the larger part of what a run takes, and a collection is for what kopf leaves."""
+    body = scene.add()
+    supervisor = runner.Supervisor(scene.deps, lambda: body)
+    left = weakref.ref(supervisor)
+    gc.disable()
+    try:
+        ended = play(scene, asyncio.create_task(supervisor.run()))
+        del supervisor
+        assert (await ended)["phase"] == "Succeeded"
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_run_that_has_ended_is_left_alone(scene: Scene) -> None:

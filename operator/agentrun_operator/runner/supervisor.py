@@ -43,7 +43,6 @@ class Supervisor:
         self._deps = deps
         self._record = Record(deps, read)
         self._log = RunLog(deps)
-        self._ledger = admission.Ledger(settle=self._settle, record=self._note)
         self._changed = asyncio.Event()  # set when there is something new to look at
         self._attempt = 0
         self._busy_with = ""
@@ -184,7 +183,7 @@ class Supervisor:
     async def _finish_adoption(self, run: models.AgentRun) -> None:
         job = self._job(run)
         if job is not None and job.adopting:
-            await admission.finish_adoption(self._deps, run, job, self._ledger)
+            await admission.finish_adoption(self._deps, run, job, self._ledger())
 
     async def _find_credential(self, run: models.AgentRun) -> None:
         try:
@@ -273,7 +272,7 @@ class Supervisor:
             self._busy_with = world.busy_with(run)
             try:
                 if not self._busy_with or world.unowned(run):
-                    self._busy_with = await admission.admit(self._deps, run, self._ledger)
+                    self._busy_with = await admission.admit(self._deps, run, self._ledger())
             except errors.ApiError as e:
                 self._trouble, self._trouble_since = str(e), self._trouble_since or _now()
                 self._trouble_code = e.code if isinstance(e, admission.StartForbiddenError) else None
@@ -290,6 +289,10 @@ class Supervisor:
         if self._busy_with and not self._still_busy(run):
             return self._next_backoff()  # the list shows more than the watches do yet
         return 0
+
+    def _ledger(self) -> admission.Ledger:
+        """Made anew each time: kept, it would refer back, and an ended run would wait for a collection of garbage."""
+        return admission.Ledger(settle=self._settle, record=self._note)
 
     async def _settle(self) -> bool:
         """Wait until kopf's finalizer is on the AgentRun, or for five seconds. Whether the run may go on.
