@@ -13,7 +13,7 @@ from agentrun_operator.models import base
 from hack.generate import crd, examples
 
 _FREE = "x-kubernetes-preserve-unknown-fields"
-_RULES = "x-kubernetes-validations"
+_RULES = base.VALIDATIONS
 _FIXED = "cannot be changed after creation"
 _MANY = 12  # an enumeration longer than this is told in words
 _NO_NUL = base.NO_NUL[0]

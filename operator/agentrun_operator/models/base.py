@@ -16,7 +16,7 @@ MAX_PROMPT_CHARACTERS = 1_048_576
 # The longest string that the kernel takes as one argument or environment variable (MAX_ARG_STRLEN), NUL included.
 MAX_ARGUMENT_BYTES = 131_072
 
-_VALIDATIONS = "x-kubernetes-validations"
+VALIDATIONS = "x-kubernetes-validations"
 # What is wrong, in the words of YAML instead of Python's; other kinds speak for themselves.
 _WORDS = {
     "missing": "is required",
@@ -77,7 +77,7 @@ def text(pattern: str, meaning: str, *, least: int = 0, most: int) -> Any:  # no
         pattern=pattern,
         min_length=least or None,
         max_length=most,
-        json_schema_extra={_VALIDATIONS: [Rule(f"self.matches('{quoted}')", meaning).as_json()]},
+        json_schema_extra={VALIDATIONS: [Rule(f"self.matches('{quoted}')", meaning).as_json()]},
     )
 
 
@@ -172,7 +172,7 @@ class Model(pydantic.BaseModel):
         """The schema with the rules in it."""
         made = handler(schema)
         if cls.RULES:
-            handler.resolve_ref_schema(made)[_VALIDATIONS] = [rule.as_json() for rule in cls.RULES]
+            handler.resolve_ref_schema(made)[VALIDATIONS] = [rule.as_json() for rule in cls.RULES]
         return made
 
 

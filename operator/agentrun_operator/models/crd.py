@@ -8,6 +8,7 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from agentrun_operator import models, names
+from agentrun_operator.models import base
 
 _KEEP = (
     "type",
@@ -26,8 +27,6 @@ _KEEP = (
     "maxProperties",
     "required",
 )
-
-_RULES = "x-kubernetes-validations"
 
 _COLUMNS = (
     # name, type, path, priority (1 = only with -o wide)
@@ -106,10 +105,15 @@ def _fixed(spec: dict[str, Any], may_change: Container[str]) -> dict[str, Any]:
         if name in may_change:
             continue
         message = f"spec.{name} cannot be changed after creation; create a new AgentRun instead"
-        field[_RULES] = [*field.get(_RULES, ()), {"rule": "self == oldSelf", "message": message}]
+        _add(field, base.Rule("self == oldSelf", message))
         if name not in spec["required"] and "default" not in field:
-            spec[_RULES].append({"rule": f"has(self.{name}) == has(oldSelf.{name})", "message": message})
+            _add(spec, base.Rule(f"has(self.{name}) == has(oldSelf.{name})", message))
     return spec
+
+
+def _add(node: dict[str, Any], rule: base.Rule) -> None:
+    """In a list of its own: fields of one type share theirs."""
+    node[base.VALIDATIONS] = [*node.get(base.VALIDATIONS, ()), rule.as_json()]
 
 
 def _of_model(model: type[Any]) -> dict[str, Any]:
