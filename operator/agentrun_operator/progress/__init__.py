@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from agentrun_operator import stream
-from agentrun_operator.progress import bounds
-from agentrun_operator.progress.bounds import CUT_MARK, MAX_RESULT_BYTES, cut_text
+from agentrun_operator.progress.bounds import CUT_MARK, MAX_RESULT_BYTES, MAX_TEXT, MAX_WORD, cut, cut_text
 from agentrun_operator.progress.ledger import Ledger, Usage
 from agentrun_operator.progress.tasks import BackgroundTasks
 
@@ -119,7 +118,9 @@ class Progress:
 
     def finish(self) -> None:
         """Fold the last line, which may lack its line end; call it when no more bytes will come."""
-        self._fold_lines(self._decoder.flush())
+        last = self._decoder.flush()
+        if last:
+            self._fold_lines(last)
 
     def fold(self, event: stream.Event) -> None:
         """Take note of one event."""
@@ -169,12 +170,13 @@ class Progress:
             # What follows is _take, written out: a call for every line takes a tenth of the time.
             skimmed += 1
             if not self._session_id and event.session_id:
-                self._session_id = event.session_id[: bounds.MAX_WORD]
+                self._session_id = event.session_id[:MAX_WORD]
             take = system_folds.get(event.subtype) if type(event) is stream.System else folds.get(type(event))
             if take is not None:
                 take(self, event)
         self._events += skimmed
-        self._settle()
+        if self._fresh_result is not None:
+            self._settle()
 
     def _take(self, event: stream.Event) -> None:
         if isinstance(event, stream.PlainText):
@@ -182,7 +184,7 @@ class Progress:
             return
         self._events += 1
         if not self._session_id and event.session_id:
-            self._session_id = event.session_id[: bounds.MAX_WORD]
+            self._session_id = event.session_id[:MAX_WORD]
         take = self._FOLDS.get(type(event))
         if take is not None:
             take(self, event)
@@ -196,19 +198,19 @@ class Progress:
         self._non_json_lines += 1
         text = event.text.strip()
         if self._first_plain_text is None and not text.startswith(("{", "[")):  # those are events, cut or broken
-            self._first_plain_text = text[: bounds.MAX_WORD]
+            self._first_plain_text = text[:MAX_WORD]
 
     def _fold_init(self, event: stream.Init | stream.System) -> None:
         self._init_seen = True
         self._active_since_result = self._results > 0
         if event.session_id:
-            self._session_id = event.session_id[: bounds.MAX_WORD]
+            self._session_id = event.session_id[:MAX_WORD]
         if event.model:
-            self._model = event.model[: bounds.MAX_WORD]
+            self._model = event.model[:MAX_WORD]
         if event.cwd:
-            self._cwd = event.cwd[: bounds.MAX_WORD]
+            self._cwd = event.cwd[:MAX_WORD]
         if event.version:
-            self._version = event.version[: bounds.MAX_WORD]
+            self._version = event.version[:MAX_WORD]
 
     def _fold_assistant(self, event: stream.Assistant | stream.Said) -> None:
         self._active_since_result = self._results > 0
@@ -232,16 +234,16 @@ class Progress:
         if not thread:
             identity = message.id
             if identity and identity != self._main_message:
-                identity = identity[: bounds.MAX_WORD]
+                identity = identity[:MAX_WORD]
                 self._turns += identity != self._main_message
                 self._main_message = identity
             self._degraded = output_tokens == 0 and not called and message.stop_reason is None
             self._api_failure = None  # the model answered after it
 
     def _fold_tool(self, tool: stream.Block | stream.SaidBlock) -> None:
-        self._last_tool = (tool.name or "")[: bounds.MAX_WORD]
+        self._last_tool = (tool.name or "")[:MAX_WORD]
         if tool.id:
-            self._open_tools[tool.id[: bounds.MAX_WORD]] = None
+            self._open_tools[tool.id[:MAX_WORD]] = None
             if len(self._open_tools) > _MAX_OPEN_TOOLS:
                 del self._open_tools[next(iter(self._open_tools))]
 
@@ -251,7 +253,7 @@ class Progress:
         if isinstance(content, list):
             for block in content:
                 if block.type == "tool_result" and block.tool_use_id:
-                    self._open_tools.pop(block.tool_use_id[: bounds.MAX_WORD], None)
+                    self._open_tools.pop(block.tool_use_id[:MAX_WORD], None)
 
     def _fold_result(self, event: stream.Result | stream.Ended) -> None:
         self._ledger.add_result(event)
@@ -279,7 +281,7 @@ class Progress:
             max_retries=event.max_retries,
             retry_delay_ms=event.retry_delay_ms,
             error_status=event.error_status,
-            error=bounds.cut(event.error),
+            error=cut(event.error),
         )
 
     def _fold_limit(self, event: stream.RateLimit) -> None:
@@ -315,15 +317,15 @@ class Progress:
 def _bounded(event: stream.Outcome) -> stream.Outcome:
     """How it went without what may be large: the rest of long texts, of errors all but the first ones."""
     return stream.Outcome(
-        subtype=bounds.cut(event.subtype),
+        subtype=cut(event.subtype),
         is_error=event.is_error,
         text=None if event.text is None else cut_text(event.text),
-        errors=[text[: bounds.MAX_TEXT] for text in event.error_texts[:_MAX_ERRORS]] if event.errors else None,
-        stop_reason=bounds.cut(event.stop_reason),
-        terminal_reason=bounds.cut(event.terminal_reason),
+        errors=[text[:MAX_TEXT] for text in event.error_texts[:_MAX_ERRORS]] if event.errors else None,
+        stop_reason=cut(event.stop_reason),
+        terminal_reason=cut(event.terminal_reason),
         api_error_status=event.api_error_status,
-        api_error_type=bounds.cut(event.api_error_type),
-        api_error=bounds.cut(event.api_error),
+        api_error_type=cut(event.api_error_type),
+        api_error=cut(event.api_error),
         duration_ms=event.duration_ms,
     )
 
@@ -331,11 +333,11 @@ def _bounded(event: stream.Outcome) -> stream.Outcome:
 def _api_failure(event: stream.Assistant | stream.Said) -> ApiFailure:
     text = next((block.text for block in event.message.blocks if block.text), "")
     return ApiFailure(
-        error=(event.error or "")[: bounds.MAX_WORD],
+        error=(event.error or "")[:MAX_WORD],
         status=event.api_error_status,
-        type=(event.api_error_type or "")[: bounds.MAX_WORD],
-        code=(event.api_error or "")[: bounds.MAX_WORD],
-        text=text[: bounds.MAX_TEXT],
+        type=(event.api_error_type or "")[:MAX_WORD],
+        code=(event.api_error or "")[:MAX_WORD],
+        text=text[:MAX_TEXT],
     )
 
 
@@ -343,4 +345,4 @@ def _rejected(info: stream.RateLimitInfo | None) -> stream.RateLimitInfo | None:
     """The window if it refuses requests, without what may be large."""
     if info is None or info.status != "rejected":
         return None
-    return msgspec.structs.replace(info, kind=bounds.cut(info.kind))
+    return msgspec.structs.replace(info, kind=cut(info.kind))

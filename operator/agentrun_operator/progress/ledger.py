@@ -22,7 +22,7 @@ import functools
 import operator
 
 from agentrun_operator import stream
-from agentrun_operator.progress import bounds
+from agentrun_operator.progress.bounds import MAX_WORD, cut
 
 _MAX_DOLLARS = 10**12
 _MAX_THREADS = 32
@@ -64,9 +64,9 @@ class Ledger:
 
     def add_message(self, thread: str | None, identity: str | None, usage: stream.Usage | None) -> None:
         """Count a message's usage once, however many events the message comes in; later events may know more."""
-        thread = thread[: bounds.MAX_WORD] if thread else ""
+        thread = thread[:MAX_WORD] if thread else ""
         last, counted = self._threads.pop(thread, _NO_MESSAGE)  # it becomes the latest thread
-        if identity is None or (identity := identity[: bounds.MAX_WORD]) != last:
+        if identity is None or (identity := identity[:MAX_WORD]) != last:
             last, counted = identity or "", _NOTHING
         told = _NOTHING if usage is None else _api_numbers(usage)
         if told != counted:
@@ -81,9 +81,9 @@ class Ledger:
 
     def add_end(self, event: stream.StreamEvent, usage: stream.Usage | None) -> None:
         """Count what a message has used at its end; nothing if its beginning was not seen."""
-        thread = bounds.cut(event.parent_tool_use_id) or ""
+        thread = cut(event.parent_tool_use_id) or ""
         identity, _ = self._threads.get(thread, _NO_MESSAGE)
-        if identity and bounds.cut(event.message_id) in {None, identity}:
+        if identity and cut(event.message_id) in {None, identity}:
             self.add_message(thread, identity, usage)
 
     def add_result(self, event: stream.Result | stream.Ended) -> None:

@@ -9,7 +9,7 @@ refuses to judge: it never raises for what an agent printed, and it draws no con
 - unknown types, new fields and fields of another type than today's are normal. A field that cannot be read is absent.
 
 A line can be read in two ways: ``parse`` gives the event, whatever the line is; ``skim`` gives what is folded of it,
-three times as fast, for the lines that are as expected (ADR 0012).
+three times as fast, for the lines that are as expected (ADR 0013).
 """
 
 from agentrun_operator.stream.events import (

@@ -42,11 +42,12 @@ class LineDecoder:
             start = chunk.index(b"\n") + 1
             self._append(chunk[: start - 1])
             lines = self.flush()
-        self._append(chunk[end:])
+        if end < len(chunk):
+            self._append(chunk[end:])
         whole: Iterable[bytes] = io.BytesIO(chunk[start:end])  # faster than a loop, and no list of all of them
         if end - start > self._max:
             whole = [line for line in whole if self._fits(len(line) - 1)]
-        return itertools.chain(lines, whole)
+        return itertools.chain(lines, whole) if lines else whole
 
     def flush(self) -> list[bytes]:
         """The unfinished line, if there is one; call it at the end of the stream, it may lack its line end."""
