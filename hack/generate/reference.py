@@ -59,12 +59,42 @@ A run with something of everything:
 
 _PHASES = {
     models.Phase.PENDING: "Accepted; the agent has not started yet. `status.message` says what it waits for.",
-    models.Phase.QUEUED: "The agent has another live run; this one starts after it.",
+    models.Phase.QUEUED: "It waits for its turn: the agent has another live run, its Job's queue is full, or its "
+    "credential has reached a usage limit.",
     models.Phase.SUSPENDED: "Held by `spec.suspend`, before its Job.",
     models.Phase.RUNNING: "The agent works.",
-    models.Phase.SUCCEEDED: "The agent ended with exit code 0 and reported success.",
+    models.Phase.SUCCEEDED: "The agent reported success and ended with exit code 0; or with none that says anything "
+    "(see `CompletedThenStopped` and `CompletedUnseen` below).",
     models.Phase.FAILED: "It did not succeed; `status.error` says why, and [errors](errors.md) what to do.",
     models.Phase.CANCELLED: "It was stopped by `spec.cancel`, by its deletion, or by a run that replaced it.",
+}
+_REASONS = {
+    models.Reason.AGENT_BUSY: "The agent has another live run; this one starts after it.",
+    models.Reason.REPLACING: "The agent's other run is being cancelled to make room for this one.",
+    models.Reason.SUSPENDED: "`spec.suspend` is set.",
+    models.Reason.PROMPT_MISSING: "The Secret or ConfigMap with the prompt, or its key, is not there yet.",
+    models.Reason.USAGE_LIMITED: "The credential has reached a usage limit; `status.nextAttemptTime` says until when.",
+    models.Reason.RETRY_BACKOFF: "An attempt failed; the next one starts at `status.nextAttemptTime`.",
+    models.Reason.JOB_SUSPENDED: "The Job waits for its queue to admit it.",
+    models.Reason.STARTING: "The Job is there, and its pod on its way.",
+    models.Reason.RUNNING: "The agent works.",
+    models.Reason.FINISHING: "The agent has ended; the rest of its log is being read.",
+    models.Reason.TERMINATING: "The pod is being stopped.",
+    models.Reason.CANCELLING: "`spec.cancel` is set: the agent is being stopped.",
+    models.Reason.DELETING: "The AgentRun is being deleted: the agent is being stopped first.",
+    models.Reason.PREEMPTED: "Its Job was suspended after its start, by a queue for example; the run ends.",
+    models.Reason.START_FAILED: "The pod cannot start; the Job is being removed.",
+    models.Reason.STALLED: "The agent printed nothing for `spec.timeouts.stallSeconds` and is being stopped.",
+    models.Reason.DEADLINE_EXCEEDED: "The agent worked for `spec.timeouts.timeoutSeconds` and is being stopped.",
+    models.Reason.RESULT_GRACE_EXCEEDED: "The agent reported its result, but its process did not exit and is being "
+    "stopped; the result decides.",
+    models.Reason.COMPLETED: "The agent finished its work.",
+    models.Reason.COMPLETED_THEN_STOPPED: "The agent finished its work, but the operator had to stop its process.",
+    models.Reason.COMPLETED_UNSEEN: "The agent reported success; its pod was lost before anybody saw its exit code.",
+    models.Reason.CANCELLED: "Cancelled by `spec.cancel`.",
+    models.Reason.DELETED: "Cancelled because the AgentRun was deleted.",
+    models.Reason.REPLACED: "Cancelled to make room for a newer run of the same agent.",
+    models.Reason.UNREADABLE: "The object cannot be read; `status.message` says what is wrong with it.",
 }
 _CONDITIONS = {
     models.ConditionType.PROMPT_READY: "The Secret or ConfigMap with the prompt was found. Only for a prompt that is "
@@ -81,17 +111,19 @@ _CONDITIONS = {
 }
 
 
-_EVENTS = [
-    ("`Queued`", "Normal", "The run waits for its agent, or its Job for a queue; the message says for what."),
-    ("`JobCreated`", "Normal", "The Job is there."),
-    ("`PodRunning`", "Normal", "The agent is at work."),
-    ("`Stalled`", "Warning", "The agent has printed nothing for long."),
-    ("`RunSucceeded`", "Normal", "The agent finished its work."),
-    ("`RunFailed`", "Warning", "The message begins with the [error code](errors.md)."),
-    ("`ConcurrencyBlocked`", "Warning", "As `RunFailed`, because the agent was busy and the run was not to wait."),
-    ("`LogMissing`", "Warning", "As `RunFailed`, because there is no log of what the agent did."),
-    ("`RunCancelled`", "Normal", "The run was stopped as somebody asked."),
-]
+_EVENTS = {
+    models.EventReason.QUEUED: "The run waits for its agent, or its Job for a queue; the message says for what.",
+    models.EventReason.JOB_CREATED: "The Job is there.",
+    models.EventReason.REATTACHED: "The run went on with a Job that was at work already; its AgentRun is gone.",
+    models.EventReason.POD_RUNNING: "The agent is at work.",
+    models.EventReason.STALLED: "The agent has printed nothing for long.",
+    models.EventReason.ATTEMPT_FAILED: "An attempt failed; the message says why, and when the next one starts.",
+    models.EventReason.RUN_SUCCEEDED: "The agent finished its work.",
+    models.EventReason.RUN_FAILED: "The message begins with the [error code](errors.md).",
+    models.EventReason.CONCURRENCY_BLOCKED: "As `RunFailed`, because the agent was busy and the run was not to wait.",
+    models.EventReason.LOG_MISSING: "As `RunFailed`, because there is no log of what the agent did.",
+    models.EventReason.RUN_CANCELLED: "The run was stopped as somebody asked.",
+}
 
 
 def build_reference() -> str:
@@ -105,13 +137,21 @@ def build_reference() -> str:
         *_sections("status", parts["status"], models.AgentRunStatus),
         "## Phases",
         _table(("Phase", "Final", "Meaning"), [(_code(p), "yes" if p.final else "", _PHASES[p]) for p in models.Phase]),
+        "## Reasons",
+        "`status.reason` says in a word why the run is in its phase, and `status.message` in a sentence. Beside those "
+        "below there are Kubernetes' own words for why a pod does not start (`Unschedulable`, `ErrImagePull` and so "
+        "on); and a run that failed has its [error code](errors.md), written like `OomKilled` for `k8s_oom_killed`.",
+        _table(("Reason", "Meaning"), [(_code(reason), _REASONS[reason]) for reason in models.Reason]),
         "## Conditions",
         "Standard conditions in `status.conditions`, each with one reason and one sentence.",
         _table(("Type", "True means"), [(_code(kind), _CONDITIONS[kind]) for kind in models.ConditionType]),
         "## Events",
         "`kubectl describe` shows them under the object (`AGENTRUN_EVENTS=false` switches them off). They hold no "
         "prompt and no secret.",
-        _table(("Reason", "Type", "Meaning"), _EVENTS),
+        _table(
+            ("Reason", "Type", "Meaning"),
+            [(_code(r), "Warning" if r.is_warning else "Normal", _EVENTS[r]) for r in models.EventReason],
+        ),
         "## What kubectl shows",
         "`kubectl get` has these columns, the second table's only with `-o wide`.",
         *(_columns(version["additionalPrinterColumns"], priority) for priority in (0, 1)),

@@ -335,7 +335,9 @@ def test_a_run_that_waits_for_a_limit_is_queued() -> None:
 def test_a_stop_on_record_does_not_stop_the_next_attempt() -> None:
     """Its reason was that of the attempt that ended."""
     failure = forensics.Failure(code=Code.IMAGE_PULL_FAILED, message="No image.")
-    stopping = fields.stopping(run(), job(), look(60), reason=fields.START_FAILED, message="No image.", failure=failure)
+    stopping = fields.stopping(
+        run(), job(), look(60), reason=models.Reason.START_FAILED, message="No image.", failure=failure
+    )
     assert fields.recorded_stop(stopping) is not None
     assert fields.recorded_stop(next_one(run(), seen=look(written=stopping))) is None
 

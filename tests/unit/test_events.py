@@ -85,7 +85,7 @@ def test_a_step_between_two_statuses_is_told(
     before: dict[str, Any], after: dict[str, Any], expected: list[tuple[str, str, str]]
 ) -> None:
     """Each thing once, when it happens."""
-    assert [(e.kind.value, e.reason, e.message) for e in events.between(before, after)] == expected
+    assert [(e.kind, e.reason, e.message) for e in events.between(before, after)] == expected
 
 
 async def posted(client: fakes.FakeKube, config: settings.Settings, *steps: dict[str, Any]) -> list[str]:

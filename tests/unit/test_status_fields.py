@@ -186,8 +186,8 @@ def test_a_conditions_time_moves_only_with_its_status_or_reason() -> None:
 
 def test_the_time_of_a_stop_stays_when_more_is_written() -> None:
     """The Completed condition keeps the moment of the decision until the end."""
-    first = fields.stopping(RUN, JOB, Seen(now=at(60), job=JOB, pod=RUNNING, written=live(pod=RUNNING)), reason=fields.CANCELLING, message="Stop.", failure=None)  # fmt: skip
-    later = fields.stopping(RUN, JOB, Seen(now=at(70), job=JOB, pod=RUNNING, written=first), reason=fields.CANCELLING, message="Stop.", failure=None)  # fmt: skip
+    first = fields.stopping(RUN, JOB, Seen(now=at(60), job=JOB, pod=RUNNING, written=live(pod=RUNNING)), reason=models.Reason.CANCELLING, message="Stop.", failure=None)  # fmt: skip
+    later = fields.stopping(RUN, JOB, Seen(now=at(70), job=JOB, pod=RUNNING, written=first), reason=models.Reason.CANCELLING, message="Stop.", failure=None)  # fmt: skip
     assert condition(first, "Completed")["lastTransitionTime"] == conditions.rfc3339(at(60))
     assert condition(later, "Completed")["lastTransitionTime"] == conditions.rfc3339(at(60))
 

@@ -13,8 +13,11 @@ from agentrun_operator.cli import cells, transcript
 from agentrun_operator.cli.transcript import Style
 
 # Events that repeat what the status says with its time.
-_IN_STATUS = frozenset({"JobCreated", "Reattached", "PodRunning", "AttemptFailed", "Stalled"})
-_OUTCOMES = frozenset({"RunSucceeded", "RunFailed", "RunCancelled", "ConcurrencyBlocked", "LogMissing"})
+_Reason = models.EventReason
+_IN_STATUS = frozenset(
+    {_Reason.JOB_CREATED, _Reason.REATTACHED, _Reason.POD_RUNNING, _Reason.ATTEMPT_FAILED, _Reason.STALLED}
+)
+_OUTCOMES = frozenset(_Reason) - _IN_STATUS - {_Reason.QUEUED}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ sentence for people. It asks its questions in a fixed order and takes the first 
 7. The result again, then how the process ended, then how it was lost sight of.
 """
 
-from agentrun_operator import errors
+from agentrun_operator import errors, models
 from agentrun_operator.forensics import cluster, messages, process, provider
 from agentrun_operator.forensics.case import Facts, Failure, Intent, Phase, Verdict
 
@@ -33,9 +33,9 @@ _RETRYABLE = frozenset(
     }
 )  # fmt: skip
 _CANCELLED = {
-    Intent.CANCEL: ("Cancelled", "The run was cancelled as asked by spec.cancel."),
-    Intent.DELETE: ("Deleted", "The run was cancelled because its AgentRun was deleted."),
-    Intent.REPLACED: ("Replaced", "The run was cancelled to make room for a newer run of the same agent."),
+    Intent.CANCEL: (models.Reason.CANCELLED, "The run was cancelled as asked by spec.cancel."),
+    Intent.DELETE: (models.Reason.DELETED, "The run was cancelled because its AgentRun was deleted."),
+    Intent.REPLACED: (models.Reason.REPLACED, "The run was cancelled to make room for a newer run of the same agent."),
 }
 
 
@@ -59,15 +59,15 @@ def _success(known: Facts) -> Verdict | None:
         return None
     answer = "" if seen.result and seen.result.text else " Its answer is empty."
     if known.exit_code == 0:
-        return _succeeded("Completed", f"The agent finished its work.{answer}")
+        return _succeeded(models.Reason.COMPLETED, f"The agent finished its work.{answer}")
     if known.intent is Intent.RESULT_GRACE or known.recorded is not None:
         return _succeeded(
-            "CompletedThenStopped",
+            models.Reason.COMPLETED_THEN_STOPPED,
             f"The agent finished its work, but its process did not exit and was stopped by the operator.{answer}",
         )
     if known.exit_code is None and known.intent is Intent.NONE and not seen.active_since_result:
         return _succeeded(
-            "CompletedUnseen",
+            models.Reason.COMPLETED_UNSEEN,
             messages.sentence(
                 f"The agent reported success; its exit code was never seen, because its pod was lost.{answer}",
                 f"Noticed by: {messages.one_line(known.detection)}." if known.detection else "",

@@ -69,7 +69,10 @@ class Followed:
         waited, stalled = [], 0
         for run in self._runs.values():
             phases[_phase(run.status)] += 1
-            stalled += any(c["type"] == "Stalled" and c["status"] == "True" for c in run.status.get("conditions") or ())
+            stalled += any(
+                c["type"] == models.ConditionType.STALLED and c["status"] == "True"
+                for c in run.status.get("conditions") or ()
+            )
             since = max(run.since, _seconds(run.status.get("nextAttemptTime")))
             if _waits(run.status) and since <= now:
                 waited.append(now - since)

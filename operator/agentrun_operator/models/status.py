@@ -37,6 +37,73 @@ class ConditionType(enum.StrEnum):
     COMPLETED = "Completed"
 
 
+class Reason(enum.StrEnum):
+    """The operator's own words for ``status.reason``.
+
+    Others are Kubernetes' (why a pod has not started) and, of a run that failed, its error code in CamelCase.
+    """
+
+    # without a Job
+    AGENT_BUSY = "AgentBusy"
+    REPLACING = "Replacing"
+    SUSPENDED = "Suspended"
+    PROMPT_MISSING = "PromptMissing"
+    USAGE_LIMITED = "UsageLimited"
+    RETRY_BACKOFF = "RetryBackoff"
+    # with one
+    JOB_SUSPENDED = "JobSuspended"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    FINISHING = "Finishing"
+    TERMINATING = "Terminating"
+    # while the operator stops it
+    CANCELLING = "Cancelling"
+    DELETING = "Deleting"
+    PREEMPTED = "Preempted"
+    START_FAILED = "StartFailed"
+    STALLED = "Stalled"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    RESULT_GRACE_EXCEEDED = "ResultGraceExceeded"
+    # at the end
+    COMPLETED = "Completed"
+    COMPLETED_THEN_STOPPED = "CompletedThenStopped"
+    COMPLETED_UNSEEN = "CompletedUnseen"
+    CANCELLED = "Cancelled"
+    DELETED = "Deleted"
+    REPLACED = "Replaced"
+    UNREADABLE = "Unreadable"
+
+
+class EventReason(enum.StrEnum):
+    """What Kubernetes Events on an AgentRun are about."""
+
+    QUEUED = "Queued"
+    JOB_CREATED = "JobCreated"
+    REATTACHED = "Reattached"
+    POD_RUNNING = "PodRunning"
+    STALLED = "Stalled"
+    ATTEMPT_FAILED = "AttemptFailed"
+    RUN_SUCCEEDED = "RunSucceeded"
+    RUN_FAILED = "RunFailed"
+    CONCURRENCY_BLOCKED = "ConcurrencyBlocked"
+    LOG_MISSING = "LogMissing"
+    RUN_CANCELLED = "RunCancelled"
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether its Events are of the type Warning, and not Normal."""
+        return self in _WARNINGS
+
+
+_WARNINGS = {
+    EventReason.STALLED,
+    EventReason.ATTEMPT_FAILED,
+    EventReason.RUN_FAILED,
+    EventReason.CONCURRENCY_BLOCKED,
+    EventReason.LOG_MISSING,
+}
+
+
 class Condition(base.Model):
     """A standard Kubernetes condition."""
 

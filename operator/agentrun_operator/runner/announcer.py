@@ -33,7 +33,7 @@ class Announcer:
         if not self._wanted:
             return
         for happened in events.between(before, after):
-            event = kube.Event(happened.kind.value, happened.reason, happened.message, conditions.rfc3339(_now()))
+            event = kube.Event(happened.kind, happened.reason, happened.message, conditions.rfc3339(_now()))
             try:
                 self._queue.put_nowait((run, event, structlog.contextvars.get_contextvars()))
             except asyncio.QueueFull:

@@ -220,7 +220,7 @@ class Settings(pydantic.BaseModel):
         "the image has. With telemetry_endpoint, what an agent's CLI sends belongs to the trace. false: none.",
     )
     events: bool = pydantic.Field(
-        default=True, description="Post Kubernetes Events on AgentRuns, about four for a run. false: none."
+        default=True, description="Post Kubernetes Events on AgentRuns, three for a run that succeeds. false: none."
     )
     log_level: str = pydantic.Field(
         "info", pattern="^(debug|info|warning|error)$", description="Least severity logged."

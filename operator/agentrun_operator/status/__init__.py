@@ -105,7 +105,7 @@ def _at_the_gate(run: models.AgentRun, job: facts.JobFacts, seen: Observed, conf
         if failure is None and seen.busy_with and _may_not_wait(run, seen):
             failure = _blocked(run, seen)
         if failure is not None:
-            stop = _Stop(reason=fields.START_FAILED, message=failure.message, failure=failure)
+            stop = _Stop(reason=models.Reason.START_FAILED, message=failure.message, failure=failure)
     if stop is not None:
         return _stop(run, job, seen, stop)
     return _busy(run, seen, config) if seen.busy_with else Plan(action=Action.ADMIT)
@@ -195,9 +195,11 @@ class _Stop:
 def _asked_to_stop(run: models.AgentRun, seen: Observed) -> _Stop | None:
     if run.spec.cancel:
         by = f" AgentRun {run.replaced_by} takes its place." if run.replaced_by else ""
-        return _Stop(reason=fields.CANCELLING, message=f"spec.cancel is set: the agent is being stopped.{by}")
+        return _Stop(reason=models.Reason.CANCELLING, message=f"spec.cancel is set: the agent is being stopped.{by}")
     if run.metadata.deletion_timestamp is not None:
-        return _Stop(reason=fields.DELETING, message="The AgentRun is being deleted: the agent is being stopped.")
+        return _Stop(
+            reason=models.Reason.DELETING, message="The AgentRun is being deleted: the agent is being stopped."
+        )
     recorded = fields.recorded_stop(seen.written)
     if recorded is not None:  # an earlier operator had decided so; what it saw may be gone by now
         return _Stop(reason=recorded.reason, message=recorded.message, failure=recorded.failure)
@@ -210,24 +212,24 @@ def _stop_reason(run: models.AgentRun, seen: Observed, config: settings.Settings
         return asked
     if _is_overdue(run, seen):
         text = f"The run has reached its limit of {run.spec.timeouts.timeout_seconds} s: it is being stopped."
-        return _Stop(reason=fields.DEADLINE, message=text)
+        return _Stop(reason=models.Reason.DEADLINE_EXCEEDED, message=text)
     limit = run.spec.timeouts.stall_seconds
     if limit and stalls.exceeds(seen, limit):
         text = f"The agent has printed nothing for {limit} s (spec.timeouts.stallSeconds): it is being stopped."
-        return _Stop(reason=fields.STALLED, message=text)
+        return _Stop(reason=models.Reason.STALLED, message=text)
     if _is_preempted(seen):
         text = (
             "The Job was suspended while the agent was at work. A second pod would begin anew, so the run is stopped."
         )
         failure = forensics.Failure(code=errors.ErrorCode.POD_EVICTED, message=text)
-        return _Stop(reason=fields.PREEMPTED, message=text, failure=failure)
+        return _Stop(reason=models.Reason.PREEMPTED, message=text, failure=failure)
     start_failure = _start_failure(run, seen, config)
     if start_failure is not None:
-        return _Stop(reason=fields.START_FAILED, message=start_failure.message, failure=start_failure)
+        return _Stop(reason=models.Reason.START_FAILED, message=start_failure.message, failure=start_failure)
     if _hangs_after_result(run, seen):
         seconds = run.spec.timeouts.result_grace_seconds
         text = f"The CLI printed its result but was still running {seconds} s later: it is being stopped."
-        return _Stop(reason=fields.RESULT_GRACE, message=text)
+        return _Stop(reason=models.Reason.RESULT_GRACE_EXCEEDED, message=text)
     return None
 
 

@@ -15,7 +15,7 @@ def set_condition(
     entry = {
         "type": kind.value,
         "status": value,
-        "reason": reason,
+        "reason": str(reason),
         "message": message,
         "lastTransitionTime": rfc3339(seen.now),
         "observedGeneration": status["observedGeneration"],

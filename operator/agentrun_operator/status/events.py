@@ -5,7 +5,6 @@ and nothing that the status does not say. It holds no prompt and no secret, beca
 """
 
 import dataclasses
-import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,31 +14,31 @@ from agentrun_operator.status import conditions
 _MESSAGE = 1024  # what the API server accepts
 
 
-class Kind(enum.StrEnum):
-    """Types of Events."""
-
-    NORMAL = "Normal"
-    WARNING = "Warning"
+_Reason = models.EventReason
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
-    """One Event; ``reason`` is a CamelCase word, ``message`` at most 1024 characters."""
+    """One Event; ``message`` is at most 1024 characters long."""
 
-    kind: Kind
-    reason: str
+    reason: _Reason
     message: str
+
+    @property
+    def kind(self) -> str:
+        """The type, in Kubernetes' words."""
+        return "Warning" if self.reason.is_warning else "Normal"
 
 
 _OUTCOMES = {
-    models.Phase.SUCCEEDED: (Kind.NORMAL, "RunSucceeded"),
-    models.Phase.FAILED: (Kind.WARNING, "RunFailed"),
-    models.Phase.CANCELLED: (Kind.NORMAL, "RunCancelled"),
+    models.Phase.SUCCEEDED: _Reason.RUN_SUCCEEDED,
+    models.Phase.FAILED: _Reason.RUN_FAILED,
+    models.Phase.CANCELLED: _Reason.RUN_CANCELLED,
 }
 # Failures that have a word of their own, because somebody else than the run's owner may have to act.
 _CAUSES = {
-    errors.ErrorCode.CONCURRENT_RUN_BLOCKED: "ConcurrencyBlocked",
-    errors.ErrorCode.POD_LOG_FILE_MISSING: "LogMissing",
+    errors.ErrorCode.CONCURRENT_RUN_BLOCKED: _Reason.CONCURRENCY_BLOCKED,
+    errors.ErrorCode.POD_LOG_FILE_MISSING: _Reason.LOG_MISSING,
 }
 
 
@@ -54,16 +53,16 @@ def _between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Ev
         yield _job_event(job["name"], after)
     tried = after.get("previousAttempts", ())[len(before.get("previousAttempts", ())) :]
     for attempt in tried:
-        yield Event(Kind.WARNING, "AttemptFailed", f"{message} {attempt['message']}")
+        yield Event(_Reason.ATTEMPT_FAILED, f"{message} {attempt['message']}")
     if _is_stalled(after) and not _is_stalled(before):
-        yield Event(Kind.WARNING, "Stalled", _stall(after))
+        yield Event(_Reason.STALLED, _stall(after))
     phase = models.Phase(after["phase"])
     if after.get("phase") == before.get("phase"):
         return
     if phase is models.Phase.QUEUED:
-        yield Event(Kind.NORMAL, "Queued", message)
+        yield Event(_Reason.QUEUED, message)
     elif phase is models.Phase.RUNNING:
-        yield Event(Kind.NORMAL, "PodRunning", f"The agent runs in pod {after.get('podName', '')}.")
+        yield Event(_Reason.POD_RUNNING, f"The agent runs in pod {after.get('podName', '')}.")
     elif phase in _OUTCOMES:
         yield _outcome(phase, after, message)
 
@@ -71,16 +70,15 @@ def _between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Ev
 def _job_event(name: str, after: Mapping[str, Any]) -> Event:
     adopted_from = after.get("reattachedFrom")
     if adopted_from:
-        return Event(Kind.NORMAL, "Reattached", f"Job {name} was adopted; its AgentRun {adopted_from} is gone.")
-    return Event(Kind.NORMAL, "JobCreated", f"Job {name} was created.")
+        return Event(_Reason.REATTACHED, f"Job {name} was adopted; its AgentRun {adopted_from} is gone.")
+    return Event(_Reason.JOB_CREATED, f"Job {name} was created.")
 
 
 def _outcome(phase: models.Phase, after: Mapping[str, Any], message: str) -> Event:
-    kind, reason = _OUTCOMES[phase]
     code = (after.get("error") or {}).get("code", "")
     if phase is models.Phase.FAILED:
-        return Event(kind, _CAUSES.get(code, reason), f"{code}: {message}")
-    return Event(kind, reason, message)
+        return Event(_CAUSES.get(code, _OUTCOMES[phase]), f"{code}: {message}")
+    return Event(_OUTCOMES[phase], message)
 
 
 def _is_stalled(status: Mapping[str, Any]) -> bool:

@@ -9,20 +9,19 @@ from agentrun_operator import errors, facts, forensics, models, names, progress,
 from agentrun_operator.status import bundles, conditions, ending, pods, spending, stalls
 from agentrun_operator.status.observed import Observed
 
-# Reasons of the Completed condition while it is False: why the operator is stopping the run.
-CANCELLING = "Cancelling"
-DELETING = "Deleting"
-START_FAILED = "StartFailed"
-RESULT_GRACE = "ResultGraceExceeded"
-DEADLINE = "DeadlineExceeded"
-STALLED = "Stalled"
-PREEMPTED = "Preempted"
-_STOPPING = frozenset({CANCELLING, DELETING, START_FAILED, RESULT_GRACE, DEADLINE, STALLED, PREEMPTED})
+_Reason = models.Reason
 
-_INTENTS = {
-    RESULT_GRACE: forensics.Intent.RESULT_GRACE,
-    DEADLINE: forensics.Intent.DEADLINE,
-    STALLED: forensics.Intent.STALL,
+# Reasons of the Completed condition while it is False: why the operator is stopping the run.
+_STOPPING = frozenset(
+    {
+        _Reason.CANCELLING, _Reason.DELETING, _Reason.START_FAILED, _Reason.RESULT_GRACE_EXCEEDED,
+        _Reason.DEADLINE_EXCEEDED, _Reason.STALLED, _Reason.PREEMPTED,
+    }
+)  # fmt: skip
+_INTENTS: dict[str, forensics.Intent] = {
+    _Reason.RESULT_GRACE_EXCEEDED: forensics.Intent.RESULT_GRACE,
+    _Reason.DEADLINE_EXCEEDED: forensics.Intent.DEADLINE,
+    _Reason.STALLED: forensics.Intent.STALL,
 }
 
 # What people and programs act upon is written at once; everything else gathers for a while. A run that goes well has
@@ -43,7 +42,7 @@ def live(run: models.AgentRun, job: facts.JobFacts, seen: Observed, *, stalled: 
     """There is a Job, and it has not ended; ``stalled`` says that its agent has gone silent."""
     pod = pods.describe(seen.pod, suspended=job.suspended and not job.held)
     started = pod.ready or seen.written.get("phase") == models.Phase.RUNNING
-    waiting = models.Phase.QUEUED if pod.reason == pods.JOB_SUSPENDED else models.Phase.PENDING
+    waiting = models.Phase.QUEUED if pod.reason == _Reason.JOB_SUSPENDED else models.Phase.PENDING
     phase = models.Phase.RUNNING if started else waiting
     message = _activity(seen) if pod.ready else pod.message
     status = base(run, seen, phase=phase, reason=pod.reason, message=message)
@@ -76,7 +75,7 @@ def stopping(
 ) -> dict[str, Any]:
     """The operator is about to delete the Job, for the reason given."""
     status = live(run, job, seen)
-    status.update(reason=reason, message=message)
+    status.update(reason=str(reason), message=message)
     conditions.set_condition(status, seen, models.ConditionType.COMPLETED, "False", reason, message)
     if failure is not None:
         status["error"] = {"code": failure.code.value, "message": failure.message}
@@ -117,7 +116,7 @@ def unreadable(
     completed = {
         "type": models.ConditionType.COMPLETED.value,
         "status": "True",
-        "reason": "Unreadable",
+        "reason": _Reason.UNREADABLE.value,
         "message": str(error),
         "lastTransitionTime": conditions.rfc3339(now),
         "observedGeneration": generation,
@@ -125,7 +124,7 @@ def unreadable(
     return {
         **written,
         "phase": models.Phase.FAILED.value,
-        "reason": "Unreadable",
+        "reason": _Reason.UNREADABLE.value,
         "message": str(error),
         "observedGeneration": generation,
         "completionTime": conditions.rfc3339(now),
@@ -189,7 +188,7 @@ def urgent(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 
 def _limit(run: models.AgentRun, stop: RecordedStop | None) -> int:
     limits = run.spec.timeouts
-    return limits.stall_seconds if stop is not None and stop.reason == STALLED else limits.timeout_seconds
+    return limits.stall_seconds if stop is not None and stop.reason == _Reason.STALLED else limits.timeout_seconds
 
 
 def _intent(run: models.AgentRun, stop: RecordedStop | None) -> forensics.Intent:
@@ -205,7 +204,7 @@ def base(run: models.AgentRun, seen: Observed, *, phase: models.Phase, reason: s
     return {
         **seen.written,
         "phase": phase.value,
-        "reason": reason,
+        "reason": str(reason),
         "message": message,
         "observedGeneration": run.metadata.generation,
         "conditions": list(seen.written.get("conditions", ())),

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from agentrun_operator import facts
+from agentrun_operator import facts, models
 
 # Reasons that do not heal by waiting for a node. Two words of the kubelet that alternate are one reason here, or the
 # condition would change with every back-off and never be confirmed.
@@ -16,7 +16,6 @@ _HOPELESS = frozenset(
         "RunContainerError",
     }
 )
-JOB_SUSPENDED = "JobSuspended"
 _ORDINARY = frozenset({"", "PodInitializing", "ContainerCreating"})
 
 
@@ -33,17 +32,21 @@ class PodState:
 def describe(pod: facts.PodFacts | None, *, suspended: bool = False) -> PodState:
     """The state of the run's pod as the PodReady condition tells it; ``suspended`` is its Job's."""
     if pod is None and suspended:
-        return PodState(ready=False, reason=JOB_SUSPENDED, message="The Job waits for its queue to admit it.")
+        return PodState(
+            ready=False, reason=models.Reason.JOB_SUSPENDED, message="The Job waits for its queue to admit it."
+        )
     if pod is None:
-        return PodState(ready=False, reason="Starting", message="The Job has not created its pod yet.")
+        return PodState(ready=False, reason=models.Reason.STARTING, message="The Job has not created its pod yet.")
     if pod.finished or (pod.main is not None and pod.main.terminated):
         return PodState(
-            ready=False, reason="Finishing", message="The agent has ended; the rest of its log is being read."
+            ready=False,
+            reason=models.Reason.FINISHING,
+            message="The agent has ended; the rest of its log is being read.",
         )
     if pod.deleting:
-        return PodState(ready=False, reason="Terminating", message="The pod is being stopped.")
+        return PodState(ready=False, reason=models.Reason.TERMINATING, message="The pod is being stopped.")
     if pod.main is not None and pod.main.running:
-        return PodState(ready=True, reason="Running", message="The agent is running.")
+        return PodState(ready=True, reason=models.Reason.RUNNING, message="The agent is running.")
     return _pending(pod)
 
 
@@ -62,4 +65,4 @@ def _pending(pod: facts.PodFacts) -> PodState:
             )
     preparing = next((c.name for c in pod.init if c.running), None)
     message = f"Init container {preparing} is running." if preparing else "The pod is starting."
-    return PodState(ready=False, reason="Starting", message=message)
+    return PodState(ready=False, reason=models.Reason.STARTING, message=message)

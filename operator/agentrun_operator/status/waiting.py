@@ -11,24 +11,26 @@ from agentrun_operator.status.observed import Observed
 def queued(run: models.AgentRun, seen: Observed) -> dict[str, Any]:
     """Waiting for the agent."""
     message = f"Waiting for {seen.busy_with}: agent {run.spec.agent.id} runs one at a time."
-    return _waiting(run, seen, phase=models.Phase.QUEUED, reason="AgentBusy", message=message)
+    return _waiting(run, seen, phase=models.Phase.QUEUED, reason=models.Reason.AGENT_BUSY, message=message)
 
 
 def replacing(run: models.AgentRun, seen: Observed) -> dict[str, Any]:
     """Waiting for the end of the run that it replaces."""
     message = f"Cancelling {seen.busy_with} to make room for this one."
-    return _waiting(run, seen, phase=models.Phase.QUEUED, reason="Replacing", message=message)
+    return _waiting(run, seen, phase=models.Phase.QUEUED, reason=models.Reason.REPLACING, message=message)
 
 
 def suspended(run: models.AgentRun, seen: Observed) -> dict[str, Any]:
     """Held by spec.suspend."""
     message = "spec.suspend is set; the run starts when it is set to false."
-    return _waiting(run, seen, phase=models.Phase.SUSPENDED, reason="Suspended", message=message)
+    return _waiting(run, seen, phase=models.Phase.SUSPENDED, reason=models.Reason.SUSPENDED, message=message)
 
 
 def without_prompt(run: models.AgentRun, seen: Observed) -> dict[str, Any]:
     """Waiting for the Secret or ConfigMap with the prompt."""
-    status = _waiting(run, seen, phase=models.Phase.PENDING, reason="PromptMissing", message=seen.prompt_missing)
+    status = _waiting(
+        run, seen, phase=models.Phase.PENDING, reason=models.Reason.PROMPT_MISSING, message=seen.prompt_missing
+    )
     conditions.set_condition(status, seen, models.ConditionType.PROMPT_READY, "False", "NotFound", seen.prompt_missing)
     return status
 
@@ -44,7 +46,8 @@ def later(run: models.AgentRun, seen: Observed, until: datetime.datetime) -> dic
         why = f"Its credential has reached a usage limit, as another run found; this one starts at {moment}."
     limited = failed in {"", errors.ErrorCode.USAGE_LIMITED} or until == seen.limited_until
     phase = models.Phase.QUEUED if limited else models.Phase.PENDING
-    status = _waiting(run, seen, phase=phase, reason="UsageLimited" if limited else "RetryBackoff", message=why)
+    reason = models.Reason.USAGE_LIMITED if limited else models.Reason.RETRY_BACKOFF
+    status = _waiting(run, seen, phase=phase, reason=reason, message=why)
     return {**status, "nextAttemptTime": moment}
 
 
