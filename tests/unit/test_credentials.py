@@ -325,6 +325,36 @@ async def test_what_kopf_asks_for_is_counted(memo: runner.Deps) -> None:
     assert 'agentrun_watch_age_seconds{resource="agentruns",watched="*"}' in shown
 
 
+async def test_the_connection_of_a_watch_ends_with_it(memo: runner.Deps) -> None:
+    """Kopf's as well as our own: what its buffers grew to would stay. All others are used again."""
+    asked: dict[tuple[str, str], bool] = {}
+
+    async def answer(request: web.Request) -> web.Response:
+        asked[request.headers["User-Agent"][:8], str(request.rel_url)] = request.keep_alive
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runs = "/apis/paperclip.io/v1alpha1/agentruns"
+    async with test_utils.TestServer(app) as server:
+        configuration = client.Configuration()
+        configuration.host = str(server.make_url("")).rstrip("/")
+        own = kube.HttpKubeClient(client.ApiClient(configuration), timeout=5)
+        assert [line async for line in own.all_jobs().watch({"watch": "1"})] == []
+        await own.get_run("n", "x")
+        await own.close()
+        async with logged_in(_with(memo, some())) as made:
+            for path in (f"{runs}?watch=true", runs):
+                async with made.aiohttp_session.get(server.make_url(path), headers={"User-Agent": "kopf/1.0"}) as reply:
+                    await reply.read()
+    assert [(who.startswith("kopf"), "watch" in path, again) for (who, path), again in asked.items()] == [
+        (False, True, False),
+        (False, False, True),
+        (True, True, False),
+        (True, False, True),
+    ]
+
+
 def tls_of(connector: aiohttp.TCPConnector) -> ssl.SSLContext:
     """What a connector makes its connections with."""
     found = getattr(connector, "_ssl")  # noqa: B009 - as above

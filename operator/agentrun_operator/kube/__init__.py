@@ -17,6 +17,7 @@ from agentrun_operator.kube.inspection import Greeting, Inspector
 from agentrun_operator.kube.meter import Observe, nobody, trace
 from agentrun_operator.kube.reflector import Mirror, Reflector, Source
 from agentrun_operator.kube.refusal import api_error
+from agentrun_operator.kube.watches import end_connections
 
 __all__ = [
     "Credentials",
@@ -37,6 +38,7 @@ __all__ = [
     "connect",
     "connect_inspector",
     "default_namespace",
+    "end_connections",
     "nobody",
     "read_credentials",
     "trace",

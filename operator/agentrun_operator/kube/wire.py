@@ -14,7 +14,7 @@ from kubernetes.aio import client
 from kubernetes.aio.config import config_exception
 
 from agentrun_operator import errors
-from agentrun_operator.kube import meter, refusal, retry_after
+from agentrun_operator.kube import meter, refusal, retry_after, watches
 
 JSON = "application/json"
 _T = TypeVar("_T")
@@ -114,14 +114,17 @@ class Wire:
         accept: str = JSON,
         timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 - aiohttp's own kind of limit, per phase
     ) -> aiohttp.ClientResponse:
+        watch = "watch" in (query or ())
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": self._api.user_agent}
+        if watch:
+            headers.update(watches.LAST)
         url = self._api.configuration.host + path + (f"?{parse.urlencode(query)}" if query else "")
         try:
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             asking = self._api.rest_client.request(  # type: ignore[no-untyped-call]
                 method, url, headers=headers, body=body, _request_timeout=timeout or self._timeout
             )
-            asked = meter.describe(method, path, watches="watch" in (query or ()))
+            asked = meter.describe(method, path, watches=watch)
             reply = await meter.timed(asking, asked, self._observe)
             response: aiohttp.ClientResponse = reply.response
             if response.status < 400:  # noqa: PLR2004 - where HTTP's refusals begin
