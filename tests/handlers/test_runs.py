@@ -12,7 +12,7 @@ from typing import Any, cast
 import kopf
 import pytest
 
-from agentrun_operator import facts, models, names, settings
+from agentrun_operator import facts, kube, models, names, settings
 from agentrun_operator.handlers import runs
 from agentrun_operator.runner import stragglers
 from tests import builders, deps, fakes
@@ -168,6 +168,22 @@ async def test_a_run_of_another_shard_is_passed_over(daemon: Daemon) -> None:
         wake.clear()
         await runs.saw(event=event, uid=builders.RUN_UID, memo=memo)  # type: ignore[arg-type]  # a raw event
         assert wake.is_set() is woken
+
+
+@pytest.mark.parametrize(("kind", "waiting"), [("MODIFIED", 1), ("DELETED", 0)])
+async def test_nothing_is_told_of_a_run_that_is_gone(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, kind: str, waiting: int
+) -> None:
+    """While others wait to be told of."""
+    monkeypatch.setattr("agentrun_operator.runner.announcer._FEW", 0)
+    run = kube.Ref(namespace="team-a", name="ended", uid="uid-ended")
+    daemon.memo.announcer.announce(run, {}, {"phase": "Queued", "message": "Wait."})
+    event = cast("kopf.RawEvent", {"type": kind, "object": builders.agent_run(name="ended", uid="uid-ended")})
+    await runs.saw(event=event, uid="uid-ended", memo=daemon.memo)
+    worker = asyncio.create_task(daemon.memo.announcer.work())
+    await asyncio.sleep(0.02)
+    worker.cancel()
+    assert [name for name, *_ in daemon.kube.events].count("ended") == waiting
 
 
 def other_shard(body: Mapping[str, Any]) -> str:

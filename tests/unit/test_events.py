@@ -138,3 +138,47 @@ async def test_a_flood_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agentrun_operator.runner.announcer._MOST_WAITING", 1)
     client = fakes.FakeKube()
     assert await posted(client, settings.Settings(), PENDING, RUNNING) == ["JobCreated"]
+
+
+@pytest.mark.parametrize(
+    ("few", "expected"),
+    [(0, ["b", "b"]), (100, ["a", "a", "b", "b"])],
+)
+async def test_of_a_run_that_is_gone_nothing_is_told_while_many_wait(
+    few: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While few wait, it is: an Event outlives its object, and says what became of it. A run's own stay together."""
+    monkeypatch.setattr("agentrun_operator.runner.announcer._FEW", few)
+    client = fakes.FakeKube()
+    announcer = runner.Announcer(settings.Settings(), client)
+    other = kube.Ref(namespace="team-a", name="b", uid="uid-b")
+    announcer.announce(REF, {}, PENDING)
+    announcer.announce(other, {}, PENDING)
+    announcer.announce(REF, PENDING, RUNNING)
+    announcer.announce(other, PENDING, RUNNING)
+    announcer.saw("uid-b", deleted=False)
+    announcer.saw("uid-a", deleted=True)
+    worker = asyncio.create_task(announcer.work())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    worker.cancel()
+    assert [name for name, *_ in client.events] == expected
+
+
+async def test_who_comes_while_many_wait_has_room_when_others_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was dropped does not count any more, and the worker that had nothing to do begins anew."""
+    monkeypatch.setattr("agentrun_operator.runner.announcer._MOST_WAITING", 1)
+    monkeypatch.setattr("agentrun_operator.runner.announcer._FEW", 0)
+    client = fakes.FakeKube()
+    announcer = runner.Announcer(settings.Settings(), client)
+    announcer.announce(REF, {}, PENDING)
+    announcer.announce(REF, PENDING, RUNNING)  # is one too many
+    announcer.saw("uid-a", deleted=True)
+    announcer.saw("uid-a", deleted=True)
+    worker = asyncio.create_task(announcer.work())
+    await asyncio.sleep(0)
+    announcer.announce(REF, PENDING, RUNNING)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    worker.cancel()
+    assert [reason for _, _, reason, _ in client.events] == ["PodRunning"]

@@ -35,6 +35,7 @@ async def saw(event: kopf.RawEvent, uid: str, memo: runner.Deps, **_: Any) -> No
     memo.caretaker.saw(event["object"], deleted=deleted)
     memo.stragglers.saw(event["object"], deleted=deleted)
     memo.leftovers.saw(event["object"], deleted=deleted)
+    memo.announcer.saw(uid, deleted=deleted)
     memo.resync.saw(event["type"], uid)
 
 

@@ -6,6 +6,8 @@ with the times at which they happened, and leave the API server to what runs wai
 """
 
 import asyncio
+import collections
+import dataclasses
 import datetime
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +20,16 @@ from agentrun_operator.status import conditions, events
 _log = structlog.get_logger(__name__)
 
 _MOST_WAITING = 10_000  # of about 1 KB: a rush of 5,000 runs has 15,000, and a part of them is posted meanwhile
+_FEW = 100  # waiting: they are posted within seconds
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What is to be told of one run; ``whose`` is how log lines name it."""
+
+    run: kube.Ref
+    whose: Mapping[str, Any]
+    events: collections.deque[kube.Event] = dataclasses.field(default_factory=collections.deque)
 
 
 class Announcer:
@@ -26,7 +38,9 @@ class Announcer:
     def __init__(self, config: settings.Settings, client: kube.KubeClient) -> None:
         self._wanted = config.events
         self._client = client
-        self._queue: asyncio.Queue[tuple[kube.Ref, kube.Event, dict[str, Any]]] = asyncio.Queue(_MOST_WAITING)
+        self._waiting: dict[str, _Waiting] = {}  # by the runs' uids; who has waited longest comes first
+        self._count = 0
+        self._more = asyncio.Event()
 
     def announce(self, run: kube.Ref, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         """Tell what happened to the run between these two statuses."""
@@ -34,19 +48,40 @@ class Announcer:
             return
         for happened in events.between(before, after):
             event = kube.Event(happened.kind, happened.reason, happened.message, conditions.rfc3339(_now()))
-            try:
-                self._queue.put_nowait((run, event, structlog.contextvars.get_contextvars()))
-            except asyncio.QueueFull:
+            if self._count >= _MOST_WAITING:
                 _log.warning("event_dropped", run=f"{run.namespace}/{run.name}", reason=event.reason)
+                continue
+            if run.uid not in self._waiting:
+                self._waiting[run.uid] = _Waiting(run, structlog.contextvars.get_contextvars())
+            self._waiting[run.uid].events.append(event)
+            self._count += 1
+            self._more.set()
+
+    def saw(self, uid: str, *, deleted: bool) -> None:
+        """The run as the watch shows it. While many are waiting, nothing more is told of one that is gone."""
+        if not deleted or self._count <= _FEW:
+            return
+        dropped = self._waiting.pop(uid, None)
+        if dropped is not None:
+            self._count -= len(dropped.events)
+            _log.info("events_dropped", events=len(dropped.events), cause="The AgentRun is gone, and others wait.")
 
     async def work(self) -> None:
         """Post what is waiting. Forever."""
         while True:
-            run, event, whose = await self._queue.get()
+            if not self._waiting:
+                self._more.clear()
+                await self._more.wait()
+                continue
+            uid, waiting = next(iter(self._waiting.items()))
+            event = waiting.events.popleft()
+            self._count -= 1
+            if not waiting.events:
+                del self._waiting[uid]
             try:
-                await self._client.create_event(run, event)
+                await self._client.create_event(waiting.run, event)
             except errors.ApiError as e:
-                _log.info("event_not_posted", **whose, reason=event.reason, error=str(e))
+                _log.info("event_not_posted", **waiting.whose, reason=event.reason, error=str(e))
 
 
 def _now() -> datetime.datetime:

@@ -8,7 +8,7 @@ comes in waves while runs come and go, and each wave leaves the memory of the pr
 import asyncio
 import gc
 
-_RUNS = 500  # a collection holds everything up for some tenths of a second while hundreds of runs live
+_RUNS = 200  # a collection holds everything up for some tenths of a second while hundreds of runs live
 _SOON_SECONDS = 1.0  # kopf still has the last run for a moment
 
 
