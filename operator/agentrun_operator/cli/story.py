@@ -12,8 +12,8 @@ from agentrun_operator import models
 from agentrun_operator.cli import cells, transcript
 from agentrun_operator.cli.transcript import Style
 
-# Events that repeat what the status says with its time.
 _Reason = models.EventReason
+# Events that repeat what the status says with its time.
 _IN_STATUS = frozenset(
     {_Reason.JOB_CREATED, _Reason.REATTACHED, _Reason.POD_RUNNING, _Reason.ATTEMPT_FAILED, _Reason.STALLED}
 )

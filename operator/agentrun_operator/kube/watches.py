@@ -8,7 +8,7 @@ import types
 
 import aiohttp
 
-LAST = {"Connection": "close"}
+LAST = {"Connection": "close"}  # headers of a request that is its connection's last one
 
 
 def end_connections() -> aiohttp.TraceConfig:
