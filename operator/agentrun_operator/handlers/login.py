@@ -41,6 +41,6 @@ def _as_kopf_knows_them(found: kube.Credentials, *, watches: int, observe: kube.
         connector=aiohttp.TCPConnector(limit=_CONNECTIONS + watches, ssl=tls),
         headers={"Authorization": found.authorization} if found.authorization else {},
         proxy=found.proxy,
-        trace_configs=[kube.trace(observe), kube.end_connections()],
+        trace_configs=[kube.trace(observe), kube.close_after_watch()],
     )
     return Login(server=found.server, aiohttp_session=session)

@@ -17,7 +17,7 @@ from agentrun_operator.kube.inspection import Greeting, Inspector
 from agentrun_operator.kube.meter import Observe, nobody, trace
 from agentrun_operator.kube.reflector import Mirror, Reflector, Source
 from agentrun_operator.kube.refusal import api_error
-from agentrun_operator.kube.watches import end_connections
+from agentrun_operator.kube.watches import close_after_watch
 
 __all__ = [
     "Credentials",
@@ -35,10 +35,10 @@ __all__ = [
     "Source",
     "Terms",
     "api_error",
+    "close_after_watch",
     "connect",
     "connect_inspector",
     "default_namespace",
-    "end_connections",
     "nobody",
     "read_credentials",
     "trace",

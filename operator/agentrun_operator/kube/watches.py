@@ -11,7 +11,7 @@ import aiohttp
 LAST = {"Connection": "close"}  # headers of a request that is its connection's last one
 
 
-def end_connections() -> aiohttp.TraceConfig:
+def close_after_watch() -> aiohttp.TraceConfig:
     """See to that in an aiohttp session that somebody else uses: its headers may be changed when a request begins."""
 
     async def begin(  # noqa: RUF029 - as aiohttp has it

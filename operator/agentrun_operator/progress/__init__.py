@@ -175,8 +175,7 @@ class Progress:
             if take is not None:
                 take(self, event)
         self._events += skimmed
-        if self._fresh_result is not None:
-            self._settle()
+        self._settle()
 
     def _take(self, event: stream.Event) -> None:
         if isinstance(event, stream.PlainText):

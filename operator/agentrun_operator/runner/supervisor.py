@@ -191,9 +191,8 @@ class Supervisor:
         except (errors.InvalidRunError, errors.ApiError):
             return  # what is wrong will be told when its Job is to be made
         until = self._record.status.get("nextAttemptTime")
-        if (
-            until and self._record.status.get("reason") == models.Reason.USAGE_LIMITED
-        ):  # an operator before this one had learned it
+        # An operator before this one may have learned it.
+        if until and self._record.status.get("reason") == models.Reason.USAGE_LIMITED:
             self._deps.world.limit(self._credential, datetime.datetime.fromisoformat(until))
 
     def _observe(self, run: models.AgentRun) -> status.Observed:

@@ -42,8 +42,7 @@ class LineDecoder:
             start = chunk.index(b"\n") + 1
             self._append(chunk[: start - 1])
             lines = self.flush()
-        if end < len(chunk):
-            self._append(chunk[end:])
+        self._append(chunk[end:])
         whole: Iterable[bytes] = io.BytesIO(chunk[start:end])  # faster than a loop, and no list of all of them
         if end - start > self._max:
             whole = [line for line in whole if self._fits(len(line) - 1)]
