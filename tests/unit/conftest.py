@@ -1,8 +1,10 @@
-"""What holds for every unit test: the threads it started end with it (tests/unit/test_tail.py counts them).
+"""What holds for every unit test: the threads it started end with it.
 
-And no example that hypothesis makes up is held to a time: a busy machine is no fault of the code.
+One that goes on would meddle with the tests after it: hypothesis takes a draw for flaky during which another thread
+asked ``random``. And no example that hypothesis makes up is held to a time: a busy machine is no fault of the code.
 """
 
+import threading
 from collections.abc import Iterator
 
 import hypothesis
@@ -16,8 +18,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("untimed")
 
 
+_THREAD_SECONDS = 20.0
+
+
 @pytest.fixture(autouse=True)
 def nothing_stays_behind() -> Iterator[None]:
-    """Close what ``deps.make`` made."""
+    """Close what ``deps.make`` made, and see every thread end."""
+    before = set(threading.enumerate())
     yield
     deps.close_all()
+    started = set(threading.enumerate()) - before
+    for thread in started:
+        thread.join(_THREAD_SECONDS)
+    assert not [thread for thread in started if thread.is_alive()]

@@ -805,8 +805,9 @@ async def test_an_orphan_of_the_same_task_is_adopted(scene: Scene, owner: str) -
     status = scene.status()
     assert (status["reattachedFrom"], status["job"]["uid"], status["phase"]) == ("lost", "job-of-lost", "Running")
     assert status["logPath"].endswith("/lost.pod.ndjson")
-    for body in (job, scene.kube.secrets["team-a", scene.secret_name("lost")]):
-        assert [o["uid"] for o in body["metadata"]["ownerReferences"]] == ["uid-a"]
+    assert [o["uid"] for o in job["metadata"]["ownerReferences"]] == ["uid-a"]
+    secret = scene.kube.secrets["team-a", scene.secret_name("lost")]  # the status tells of the Job first
+    await scene.until(lambda: [o["uid"] for o in secret["metadata"]["ownerReferences"]] == ["uid-a"])
     await scene.until(lambda: "uid-a WithRun" in log.with_name("lost.pod.owner").read_text())
     scene.log(RESULT, "lost")
     await end_of(scene, job)
