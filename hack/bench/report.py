@@ -22,8 +22,9 @@ _PARTS: dict[str, tuple[str, str]] = {
     ),
     "one": (
         "One run",
-        "Runs one after the other, with the operator warm. The floor is a plain watch that writes Secret and Job as "
-        "soon as it sees the AgentRun; by hand, nobody waits for a watch.",
+        "Runs one after the other, with the operator warm. *Created* is when the answer to the AgentRun's request is "
+        "there, *sent* when the request is on its way. The floor is a plain watch that writes Secret and Job as soon "
+        "as it sees the AgentRun; by hand, nobody waits for a watch.",
     ),
     "cold": (
         "The first run after a start",

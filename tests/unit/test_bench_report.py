@@ -120,7 +120,10 @@ RAW: dict[str, dict[str, Any]] = {
         "rawLoop": [{"seconds": 1.0, "toJob": SUMMARY}],
         "operator": [{"toJob": SUMMARY, "toStart": SUMMARY}],
     },
-    "one": {"all": {"ours": [0.01, 0.02], "ours started": [0.02, 0.03], "by hand": [0.01], "floor": [0.005]}},
+    "one": {
+        "shown": ["ours", "started", "by hand", "floor"],
+        "all": {"ours": [0.01, 0.02], "started": [0.02, 0.03], "by hand": [0.01], "floor": [0.005], "sent": [0.1]},
+    },
     "live": live_raw(),
     "parse": parse_raw(),
     "growth": {"samples": [{"runs": runs, "ms": 10.0, "raw": 1.0, "kb": 50.0} for runs in (144, 720)]},
