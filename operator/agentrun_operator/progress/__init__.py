@@ -9,7 +9,7 @@ the latest are kept. ``ledger`` says where the numbers come from.
 
 import dataclasses
 import decimal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -156,26 +156,36 @@ class Progress:
             api_retry=self._api_retry,
         )
 
-    def _fold_lines(self, lines: Iterable[bytes]) -> None:
-        skim, folds, system_folds = stream.skim, self._FOLDS, self._SYSTEM_FOLDS
-        skimmed = 0
+    def _fold_lines(self, lines: list[bytes]) -> None:
+        try:
+            events = list(map(stream.skim, lines))  # all of them first: in turn with the fold, both take longer
+        except (ValueError, RecursionError):
+            self._fold_carefully(lines)
+        else:
+            self._fold_skimmed(events)
+        self._settle()
+
+    def _fold_carefully(self, lines: list[bytes]) -> None:
         for line in lines:
             try:
-                event = skim(line)
+                event = stream.skim(line)
             except (ValueError, RecursionError):
                 careful = stream.parse(stream.without_end(line))
                 if careful is not None:
                     self._take(careful)
-                continue
-            # What follows is _take, written out: a call for every line takes a tenth of the time.
-            skimmed += 1
-            if not self._session_id and event.session_id:
-                self._session_id = event.session_id[:MAX_WORD]
+            else:
+                self._fold_skimmed([event])
+
+    def _fold_skimmed(self, events: list[stream.Skimmed]) -> None:
+        """The same as ``_take`` for each, written out: a call for every line takes a tenth of the time."""
+        folds, system_folds = self._FOLDS, self._SYSTEM_FOLDS
+        self._events += len(events)
+        if not self._session_id:
+            self._session_id = next((event.session_id for event in events if event.session_id), "")[:MAX_WORD]
+        for event in events:
             take = system_folds.get(event.subtype) if type(event) is stream.System else folds.get(type(event))
             if take is not None:
                 take(self, event)
-        self._events += skimmed
-        self._settle()
 
     def _take(self, event: stream.Event) -> None:
         if isinstance(event, stream.PlainText):

@@ -1,8 +1,6 @@
 """Bytes → lines."""
 
 import io
-import itertools
-from collections.abc import Iterable
 
 # Twice the longest line that is known and wanted: results of 4 MB are real. What is longer (a file that a tool has
 # read) tells nothing that is folded. Parsing lets nobody else in this process run, the event loop included: an honest
@@ -31,7 +29,7 @@ class LineDecoder:
         """The lines that ``chunk`` completes, in order."""
         return [without_end(line) for line in self.cut(chunk) if line != b"\n"]
 
-    def cut(self, chunk: bytes) -> Iterable[bytes]:
+    def cut(self, chunk: bytes) -> list[bytes]:
         """The same as fast as may be: empty lines are there, and the lines have their line end, but for the first one.
 
         JSON readers do not mind; for others there is ``without_end``.
@@ -42,11 +40,12 @@ class LineDecoder:
             start = chunk.index(b"\n") + 1
             self._append(chunk[: start - 1])
             lines = self.flush()
-        self._append(chunk[end:])
-        whole: Iterable[bytes] = io.BytesIO(chunk[start:end])  # faster than a loop, and no list of all of them
+        if end < len(chunk):
+            self._append(chunk[end:])
+        whole = io.BytesIO(chunk[start:end]).readlines()  # faster than a loop
         if end - start > self._max:
             whole = [line for line in whole if self._fits(len(line) - 1)]
-        return itertools.chain(lines, whole) if lines else whole
+        return lines + whole if lines else whole
 
     def flush(self) -> list[bytes]:
         """The unfinished line, if there is one; call it at the end of the stream, it may lack its line end."""
@@ -55,7 +54,7 @@ class LineDecoder:
         return lines
 
     def _append(self, part: bytes) -> None:
-        if not part or self._skipping:
+        if self._skipping:
             return
         self._size += len(part)
         if self._fits(self._size):
