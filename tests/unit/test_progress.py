@@ -680,3 +680,25 @@ def test_any_chunking_of_any_transcript_gives_the_same(path: pathlib.Path, cuts:
         seen.feed(text_bytes[a:b])
     seen.finish()
     assert seen.snapshot() == real(f"{path.parts[-3]}/{path.parts[-2]}")
+
+
+_ODD = (b"", b"\r", b"\0\0", b"npm warn something", b'{"type": "user"', b"\xff\xfe", b"[]", b"[" * 5000, b"{}")
+
+
+@hypothesis.given(st.sampled_from(PATHS), st.lists(st.tuples(st.integers(0, 40), st.sampled_from(_ODD)), min_size=1))
+def test_an_odd_line_changes_nothing_of_how_its_neighbours_are_read(
+    path: pathlib.Path, odd: list[tuple[int, bytes]]
+) -> None:
+    """All lines in one chunk come to the same as each by itself, and as what a careful reader makes of each."""
+    lines = path.read_bytes().splitlines()
+    for at, line in odd:
+        lines.insert(min(at, len(lines)), line)
+    together, carefully = progress.Progress(), progress.Progress()
+    together.feed(b"".join(line + b"\n" for line in lines))
+    for line in lines:
+        event = stream.parse(line)
+        if event is not None:
+            carefully.fold(event)
+    seen = together.snapshot()
+    assert seen == fold(*lines)
+    assert dataclasses.replace(seen, bytes=0) == carefully.snapshot()

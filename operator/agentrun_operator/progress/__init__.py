@@ -180,8 +180,10 @@ class Progress:
         """The same as ``_take`` for each, written out: a call for every line takes a tenth of the time."""
         folds, system_folds = self._FOLDS, self._SYSTEM_FOLDS
         self._events += len(events)
-        if not self._session_id:
-            self._session_id = next((event.session_id for event in events if event.session_id), "")[:MAX_WORD]
+        for event in events:
+            if self._session_id:
+                break
+            self._session_id = (event.session_id or "")[:MAX_WORD]
         for event in events:
             take = system_folds.get(event.subtype) if type(event) is stream.System else folds.get(type(event))
             if take is not None:
