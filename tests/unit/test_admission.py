@@ -687,9 +687,9 @@ async def test_a_run_whose_job_was_taken_away_can_be_cancelled(scene: Scene) -> 
     await scene.runs(log=INIT)
     pod = await let_go(scene)
     scene.change(cancel=True)
-    await scene.until(lambda: "delete_pod" in scene.kube.verbs())
-    assert scene.status()["reason"] == "Cancelling"
     [body] = scene.kube.pods.values()
+    await scene.until(lambda: "deletionTimestamp" in body["metadata"])
+    assert scene.status()["reason"] == "Cancelling"
     scene.show_pod(body)
     for _ in range(3):
         scene.world.wake("uid-a")
